@@ -16,10 +16,14 @@ const stamp = `${root}node_modules/.prepared`
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 
 if (major < 20 || (major === 20 && minor < 19)) {
-  fail(`Affidavit needs Node 20.19 or newer; this is ${process.version}. Install a newer Node and run the command again.`)
+  fail(
+    `Affidavit needs Node 20.19 or newer; this is ${process.version}. Install a newer Node and run the command again.`,
+  )
 }
 
-const lock = createHash('sha256').update(readFileSync(`${root}package-lock.json`)).digest('hex')
+const lock = createHash('sha256')
+  .update(readFileSync(`${root}package-lock.json`))
+  .digest('hex')
 if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== lock) {
   console.error('Installing packages (npm ci) …')
   run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'])
@@ -31,7 +35,8 @@ run(process.execPath, [`${root}node_modules/typescript/bin/tsc`, '--build'])
 function run(command, parameters) {
   const { status, error } = spawnSync(command, parameters, { cwd: root, stdio: ['ignore', 2, 2] })
   if (error) fail(`${command} could not be started: ${error.message}`)
-  if (status !== 0) fail(`${command} ${parameters.join(' ')} failed with exit code ${status}`, status ?? 1)
+  if (status !== 0)
+    fail(`${command} ${parameters.join(' ')} failed with exit code ${status}`, status ?? 1)
 }
 
 function fail(message, code = 1) {
