@@ -55,7 +55,7 @@ const traits = {
 export type AuditErrorCode = keyof typeof traits
 
 /** All codes, in the order in which docs/errors.md lists them. */
-export const auditErrorCodes = Object.keys(traits) as readonly AuditErrorCode[]
+export const auditErrorCodes: readonly AuditErrorCode[] = Object.keys(traits).filter(isCode)
 
 /** An error with a stable `code`. Its message never holds content, credentials or personal data. */
 export class AuditError extends Error {
@@ -76,4 +76,8 @@ export function traitsOf(code: AuditErrorCode): ErrorTraits {
 /** Tells whether `error` is an AuditError, with `code` if one is given. */
 export function isAuditError(error: unknown, code?: AuditErrorCode): error is AuditError {
   return error instanceof AuditError && (code === undefined || error.code === code)
+}
+
+function isCode(name: string): name is AuditErrorCode {
+  return name in traits
 }

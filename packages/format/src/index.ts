@@ -6,4 +6,12 @@
  */
 export * from './errors.ts'
 export * from './assert.ts'
+export * from './bytes.ts'
+export * from './hash.ts'
+export * from './canonical.ts'
 export * from './record.ts'
+export * from './entry.ts'
+export * from './tlog/merkle.ts'
+export * from './tlog/tile.ts'
+export * from './tlog/note.ts'
+export * from './tlog/checkpoint.ts'

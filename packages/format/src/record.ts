@@ -61,7 +61,15 @@ export interface IdentityTrust {
 
 /** One reference from the request to bytes that are not in it. */
 export interface ExternalRef {
-  readonly type: 'file' | 'url' | 'container' | 'thread' | 'message' | 'skill' | 'mcp_server' | 'memory_store'
+  readonly type:
+    | 'file'
+    | 'url'
+    | 'container'
+    | 'thread'
+    | 'message'
+    | 'skill'
+    | 'mcp_server'
+    | 'memory_store'
   /** The provider's opaque id, or for a URL its keyed digest. */
   readonly ref: string
   /** Whether our own log holds the bytes; `unresolved` until linked. */
@@ -216,7 +224,8 @@ export interface ResponseFields {
 /** Body of an entry before the ledger has stamped it. */
 export type EntryBody =
   | ({ readonly kind: 'interaction.started' } & RequestFields)
-  | ({ readonly kind: 'interaction.completed'; readonly logged_at: string } & RequestFields & ResponseFields)
+  | ({ readonly kind: 'interaction.completed'; readonly logged_at: string } & RequestFields &
+      ResponseFields)
   | InterruptedBody
   | HeartbeatBody
   | LedgerOpenedBody

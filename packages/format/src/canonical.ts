@@ -1,0 +1,108 @@
+/**
+ * The JSON Canonicalization Scheme (RFC 8785): one text for one value, so that two parties who hash
+ * the same value hash the same bytes. Numbers and strings are written as ECMAScript writes them
+ * (sections 3.2.2.2 and 3.2.2.3), property names are sorted by UTF-16 code units (section 3.2.3).
+ *
+ * Invariant: `canonicalize(JSON.parse(canonicalize(x))) === canonicalize(x)`.
+ *
+ * @module
+ */
+import { AuditError } from './errors.ts'
+
+/** Levels of nesting. Deeper values are refused before they can exhaust the stack. */
+export const canonicalDepthMax = 1_000
+
+// ECMAScript 2024: in Node 20 and in browsers since 2023, not in our `lib`, not in older browsers.
+const hasWellFormed = 'isWellFormed' in String.prototype
+const loneSurrogate = /\p{Surrogate}/u
+const isPlainText = /^[ !#-[\]-~]*$/
+// Above this length JSON.stringify, which scans in native code, beats the pattern.
+const plainTextLengthMax = 64
+
+/**
+ * RFC 8785 text of `value`.
+ *
+ * @throws AuditError `ERR_CANONICAL_UNSUPPORTED` for what JSON cannot hold: NaN, infinities,
+ *   `undefined` (also as a property), bigints, functions, symbols, lone surrogates, objects that are
+ *   neither plain nor arrays, and nesting beyond `canonicalDepthMax`.
+ */
+export function canonicalize(value: unknown): string {
+  return write(value, 0)
+}
+
+function write(value: unknown, depth: number): string {
+  switch (typeof value) {
+    case 'string':
+      return writeString(value)
+    case 'number':
+      if (!Number.isFinite(value)) throw unsupported('a number that is not finite')
+      // `-0` gives `0`, as section 3.2.2.3 asks.
+      return `${value}`
+    case 'boolean':
+      return value ? 'true' : 'false'
+    case 'object':
+      if (value === null) return 'null'
+      if (depth >= canonicalDepthMax) {
+        throw unsupported(`nesting deeper than ${canonicalDepthMax} levels`)
+      }
+      return Array.isArray(value) ? writeArray(value, depth + 1) : writeObject(value, depth + 1)
+    default:
+      throw unsupported(`a value of type ${typeof value}`)
+  }
+}
+
+function writeArray(values: readonly unknown[], depth: number): string {
+  let text = '['
+  for (let at = 0; at < values.length; at++) {
+    if (at > 0) text += ','
+    text += write(values[at], depth)
+  }
+  return `${text}]`
+}
+
+function writeObject(object: object, depth: number): string {
+  if (!isPlain(object)) throw unsupported('an object that is neither plain nor an array')
+  const names = Object.keys(object)
+  if (!isSorted(names)) names.sort()
+  let text = '{'
+  let separator = ''
+  for (const name of names) {
+    text += `${separator}${writeString(name)}:${write(object[name], depth)}`
+    separator = ','
+  }
+  return `${text}}`
+}
+
+function writeString(text: string): string {
+  if (text.length <= plainTextLengthMax && isPlainText.test(text)) return `"${text}"`
+  if (!isWellFormed(text)) throw unsupported('a string with a lone surrogate')
+  return JSON.stringify(text)
+}
+
+function isWellFormed(text: string): boolean {
+  return knowsWellFormed(text) ? text.isWellFormed() : !loneSurrogate.test(text)
+}
+
+function knowsWellFormed(_text: string): _text is string & { isWellFormed(): boolean } {
+  return hasWellFormed
+}
+
+function isSorted(names: readonly string[]): boolean {
+  let previous = ''
+  for (const name of names) {
+    if (name < previous) return false
+    previous = name
+  }
+  return true
+}
+
+function isPlain(object: object): object is Record<string, unknown> {
+  const prototype: unknown = Object.getPrototypeOf(object)
+  if (prototype === Object.prototype || prototype === null) return true
+  // A plain object of another realm (an iframe, a worker's vm context) has a prototype without one.
+  return typeof prototype === 'object' && Object.getPrototypeOf(prototype) === null
+}
+
+function unsupported(what: string): AuditError {
+  return new AuditError('ERR_CANONICAL_UNSUPPORTED', `RFC 8785 has no form for ${what}`)
+}
