@@ -1,0 +1,291 @@
+/**
+ * The writer's chain over all logs of an instance. A writer numbers its entries (epoch, seq) and each
+ * carries the leaf hash of the one before, in whichever log that is; so merging the logs by (epoch, seq)
+ * must give one unbroken chain, and an entry that was left out shows even if its log verifies.
+ *
+ * Invariants that are checked:
+ * - `seq` counts 0, 1, 2, … within an epoch; epochs rise; the first entry of an epoch is `ledger.opened`
+ * - `prev` is the leaf hash of the entry before, across epochs too; the very first has zeros
+ * - each start has one end, each end one start. Starts that are open belong to the newest epoch, unless
+ *   that epoch is still closing what the one before left open
+ *
+ * Memory is bounded by `openStartsMax` and one batch a log.
+ *
+ * @module
+ */
+import { type FactsBatch, type FactsSource, eventIdAt } from './facts.ts'
+import type { Finding } from './finding.ts'
+import { entryRoles } from './scan.ts'
+
+/** Starts that may be open at once; a ledger bounds its own open set far lower. */
+export const openStartsMax = 1_000_000
+
+const hashBytes = 32
+const idBytes = 16
+
+/** What the chain says about the writer. */
+export interface ChainSummary {
+  readonly entries: number
+  readonly epochs: number
+  /** Interactions whose start and end are both there. */
+  readonly paired: number
+  /** Starts without an end that may still get one: the writer is running, or has to recover. */
+  readonly open: number
+  readonly last: { readonly epoch: number; readonly seq: number; readonly leafHash: string } | null
+  /** Ends whose start was not seen: wrong in a whole directory, to be looked up in a range. */
+  readonly unmatchedEnds: readonly Place[]
+}
+
+export interface ChainOptions {
+  readonly report: (finding: Finding) => void
+  /** The merged part begins inside the chain: its first entry is taken as it is. */
+  readonly startsInside?: boolean
+  readonly onProgress?: (entries: number) => void
+}
+
+interface Cursor {
+  readonly source: FactsSource
+  batch: FactsBatch | undefined
+  index: number
+}
+
+interface OpenStart {
+  readonly epoch: number
+  readonly origin: string
+  readonly leafIndex: number
+}
+
+/** Merges `sources` by (epoch, seq) and checks the chain and the pairing. */
+export async function checkChain(
+  sources: readonly FactsSource[],
+  options: ChainOptions,
+): Promise<ChainSummary> {
+  const cursors: Cursor[] = []
+  for (const source of sources) {
+    const batch = await source.next()
+    if (batch !== undefined) cursors.push({ source, batch, index: 0 })
+  }
+  const state = createState(options)
+  for (;;) {
+    const cursor = leastOf(cursors)
+    if (cursor === undefined) break
+    takeRun(state, cursor, nextLeast(cursors, cursor))
+    if (cursor.batch !== undefined && cursor.index >= cursor.batch.count) {
+      cursor.batch = await cursor.source.next()
+      cursor.index = 0
+    }
+    options.onProgress?.(state.entries)
+  }
+  return summarize(state)
+}
+
+/** Where an entry is, in the words of a finding. */
+export interface Place {
+  readonly where: string
+  readonly leafIndex: number
+  readonly eventId: string
+}
+
+interface Key {
+  readonly epoch: number
+  readonly seq: number
+}
+
+function keyOf(cursor: Cursor): Key | undefined {
+  const { batch, index } = cursor
+  if (batch === undefined) return undefined
+  return { epoch: batch.epochs[index] ?? 0, seq: batch.seqs[index] ?? 0 }
+}
+
+function isBefore(a: Key, b: Key): boolean {
+  return a.epoch < b.epoch || (a.epoch === b.epoch && a.seq < b.seq)
+}
+
+function leastOf(cursors: readonly Cursor[], except?: Cursor): Cursor | undefined {
+  let least: Cursor | undefined
+  let leastKey: Key | undefined
+  for (const cursor of cursors) {
+    const key = cursor === except ? undefined : keyOf(cursor)
+    if (key === undefined || (leastKey !== undefined && !isBefore(key, leastKey))) continue
+    ;[least, leastKey] = [cursor, key]
+  }
+  return least
+}
+
+function nextLeast(cursors: readonly Cursor[], least: Cursor): Key | undefined {
+  const other = leastOf(cursors, least)
+  return other === undefined ? undefined : keyOf(other)
+}
+
+interface ChainState {
+  readonly options: ChainOptions
+  readonly open: Map<string, OpenStart>
+  readonly unmatchedEnds: Place[]
+  readonly previousLeaf: Buffer
+  /** -1 before the first entry. */
+  epoch: number
+  seq: number
+  entries: number
+  epochs: number
+  paired: number
+  /** The newest epoch has written more than recovery does. */
+  settled: boolean
+}
+
+function createState(options: ChainOptions): ChainState {
+  return {
+    options,
+    open: new Map(),
+    unmatchedEnds: [],
+    previousLeaf: Buffer.alloc(hashBytes),
+    epoch: -1,
+    seq: -1,
+    entries: 0,
+    epochs: 0,
+    paired: 0,
+    settled: false,
+  }
+}
+
+/** Takes entries of `cursor` until its batch ends or another log has the next one. */
+function takeRun(state: ChainState, cursor: Cursor, limit: Key | undefined): void {
+  const { batch, source } = cursor
+  if (batch === undefined) return
+  const { epochs, seqs } = batch
+  const [limitEpoch, limitSeq] = [limit?.epoch ?? Infinity, limit?.seq ?? Infinity]
+  do {
+    takePlace(state, batch, cursor.index, source.origin)
+    takePair(state, batch, cursor.index, source.origin)
+    cursor.index += 1
+    state.entries += 1
+    const epoch = epochs[cursor.index] ?? 0
+    if (epoch > limitEpoch) break
+    if (epoch === limitEpoch && (seqs[cursor.index] ?? 0) >= limitSeq) break
+  } while (cursor.index < batch.count)
+}
+
+function takePlace(state: ChainState, batch: FactsBatch, index: number, origin: string): void {
+  const [epoch, seq] = [batch.epochs[index] ?? 0, batch.seqs[index] ?? 0]
+  const at = index * hashBytes
+  const isFirst = state.epoch === -1
+  const isTaken = isFirst && state.options.startsInside === true
+  const follows = epoch === state.epoch ? seq === state.seq + 1 : epoch > state.epoch && seq === 0
+  if (!isTaken && !follows) reportGap(state, batch, index, origin)
+  else if (!isTaken && state.previousLeaf.compare(batch.prevs, at, at + hashBytes) !== 0) {
+    reportBrokenLink(state, batch, index, origin)
+  }
+  if (epoch !== state.epoch) {
+    state.epochs += 1
+    state.settled = false
+    if (seq === 0 && batch.roles[index] !== entryRoles.opened) {
+      const what = 'the epoch does not begin with ledger.opened'
+      state.options.report({ kind: 'gap', what, ...placeOf(batch, index, origin) })
+    }
+  }
+  state.epoch = epoch
+  state.seq = seq
+  state.previousLeaf.set(batch.leaves.subarray(at, at + hashBytes))
+}
+
+function takePair(state: ChainState, batch: FactsBatch, index: number, origin: string): void {
+  const role = batch.roles[index]
+  if (role === entryRoles.other) state.settled = true
+  if (role !== entryRoles.start && role !== entryRoles.end) return
+  const ids = Buffer.from(batch.eventIds.buffer, batch.eventIds.byteOffset, batch.eventIds.length)
+  const id = ids.toString('latin1', index * idBytes, (index + 1) * idBytes)
+  const isTaken =
+    role === entryRoles.end ? takeEnd(state, id) : takeStart(state, id, batch, index, origin)
+  if (isTaken) return
+  const place = placeOf(batch, index, origin)
+  if (role === entryRoles.end) state.unmatchedEnds.push(place)
+  else {
+    const what = state.open.has(id)
+      ? 'the interaction is started twice'
+      : 'more starts are open than a ledger allows'
+    state.options.report({ kind: 'unpaired', what, ...place })
+  }
+}
+
+function takeStart(
+  state: ChainState,
+  id: string,
+  batch: FactsBatch,
+  index: number,
+  origin: string,
+): boolean {
+  state.settled = true
+  if (state.open.has(id) || state.open.size >= openStartsMax) return false
+  state.open.set(id, { epoch: state.epoch, origin, leafIndex: batch.firstLeafIndex + index })
+  return true
+}
+
+function takeEnd(state: ChainState, id: string): boolean {
+  const start = state.open.get(id)
+  if (start === undefined) return false
+  // Closing what an earlier epoch left open is part of recovery; closing its own is not.
+  if (start.epoch === state.epoch) state.settled = true
+  state.open.delete(id)
+  state.paired += 1
+  return true
+}
+
+function summarize(state: ChainState): ChainSummary {
+  let stillOpen = 0
+  for (const [id, start] of state.open) {
+    if (start.epoch === state.epoch || !state.settled) stillOpen += 1
+    else reportForgotten(state.options.report, id, start)
+  }
+  const { entries, epochs, paired, epoch, seq, unmatchedEnds } = state
+  const leafHash = state.previousLeaf.toString('hex')
+  const last = epoch === -1 ? null : { epoch, seq, leafHash }
+  return { entries, epochs, paired, open: stillOpen, last, unmatchedEnds }
+}
+
+function placeOf(batch: FactsBatch, index: number, origin: string): Place {
+  const eventId = eventIdAt(batch, index)
+  return { where: origin, leafIndex: batch.firstLeafIndex + index, eventId }
+}
+
+function reportGap(state: ChainState, batch: FactsBatch, index: number, origin: string): void {
+  const isFirst = state.epoch === -1
+  state.options.report({
+    kind: 'gap',
+    what: isFirst
+      ? 'the first entry that is here is not the first that the writer wrote'
+      : 'the entry does not follow the one that the writer wrote before it: some are missing or moved',
+    ...placeOf(batch, index, origin),
+    expected: isFirst
+      ? 'seq 0'
+      : `epoch ${state.epoch} seq ${state.seq + 1}, or seq 0 of a later epoch`,
+    actual: `epoch ${batch.epochs[index] ?? 0} seq ${batch.seqs[index] ?? 0}`,
+  })
+}
+
+function reportBrokenLink(
+  state: ChainState,
+  batch: FactsBatch,
+  index: number,
+  origin: string,
+): void {
+  const prev = batch.prevs.subarray(index * hashBytes, (index + 1) * hashBytes)
+  state.options.report({
+    kind: 'gap',
+    what: 'the entry names another entry as its predecessor than the one that is there',
+    ...placeOf(batch, index, origin),
+    expected: `prev ${state.previousLeaf.toString('hex')}`,
+    actual: `prev ${Buffer.from(prev).toString('hex')}`,
+  })
+}
+
+function reportForgotten(report: (finding: Finding) => void, id: string, start: OpenStart): void {
+  const hex = Buffer.from(id, 'latin1').toString('hex')
+  report({
+    kind: 'unpaired',
+    what: 'the interaction was started in an earlier epoch and nothing ever ended it',
+    where: start.origin,
+    leafIndex: start.leafIndex,
+    eventId: hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
+    expected: 'interaction.completed or interaction.interrupted',
+    actual: 'neither',
+  })
+}
