@@ -159,8 +159,8 @@ export function createSigner({ name, seed }: { name: string; seed: Uint8Array })
  *
  * @throws AuditError `ERR_KEY_MALFORMED` as `parseVerifierKey` does, and for another type.
  */
-export function createVerifier(vkey: string): Verifier {
-  const { name, keyId: id, type, publicKey } = parseVerifierKey(vkey)
+export function createVerifier(key: string | VerifierKey): Verifier {
+  const { name, keyId: id, type, publicKey } = typeof key === 'string' ? parseVerifierKey(key) : key
   if (type !== signatureType.ed25519) throw malformedKey('it is not of type Ed25519')
   return {
     name,
@@ -226,14 +226,27 @@ export interface OpenedNote extends Note {
  */
 export function openNote(note: string | Uint8Array, verifiers: readonly Verifier[]): OpenedNote {
   const parsed = parseNote(note)
+  const verified = verifySignatures(parsed, verifiers)
+  if (verified.length === 0) {
+    throw new AuditError('ERR_NOTE_UNVERIFIED', 'no signature is by a key that is trusted here')
+  }
+  return { ...parsed, verified }
+}
+
+/**
+ * The signatures of a note by keys that `verifiers` know, all verified; none is a possible answer.
+ *
+ * @throws AuditError `ERR_NOTE_UNVERIFIED` when a known key's signature is false.
+ */
+export function verifySignatures(note: Note, verifiers: readonly Verifier[]): NoteSignature[] {
   const verified: NoteSignature[] = []
-  for (const signature of parsed.signatures) {
+  for (const signature of note.signatures) {
     const isSameKey = (key: { name: string; keyId: number }) =>
       key.name === signature.name && key.keyId === signature.keyId
     const known = verifiers.filter(isSameKey)
     if (known.length === 0 || verified.some(isSameKey)) continue
     // Two different keys under one name and id: whichever was chosen, the other would be ignored.
-    if (!known.every((verifier) => verifier.verify(parsed.text, signature.signature))) {
+    if (!known.every((verifier) => verifier.verify(note.text, signature.signature))) {
       throw new AuditError(
         'ERR_NOTE_UNVERIFIED',
         `the signature by ${signature.name} is not that of its key over this text`,
@@ -241,10 +254,7 @@ export function openNote(note: string | Uint8Array, verifiers: readonly Verifier
     }
     verified.push(signature)
   }
-  if (verified.length === 0) {
-    throw new AuditError('ERR_NOTE_UNVERIFIED', 'no signature is by a key that is trusted here')
-  }
-  return { ...parsed, verified }
+  return verified
 }
 
 function parseSignatureLine(line: string): NoteSignature {
