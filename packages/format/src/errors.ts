@@ -49,6 +49,8 @@ const traits = {
   ERR_AUDIT_UNAVAILABLE: { httpStatus: 503, retryable: false },
   ERR_SPOOL_FULL: { httpStatus: 503, retryable: true },
   ERR_SPOOL_CORRUPT: { httpStatus: 503, retryable: false },
+  ERR_SPOOL_LOCKED: { httpStatus: 503, retryable: false },
+  ERR_SPOOL_WRITE_FAILED: { httpStatus: 503, retryable: false },
 } as const satisfies Record<string, ErrorTraits>
 
 /** Every code; docs/errors.md says what each means and what to do. */
