@@ -1,5 +1,5 @@
 import { sha256, utf8Encode } from '@affidavit/format'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type ChainOptions, checkChain } from './chain.ts'
 import { batchEntries, factsBatch, type FactsSource, formatUuid, putFacts } from './facts.ts'

@@ -9,7 +9,7 @@ import {
   utf8Decode,
   utf8Encode,
 } from '@affidavit/format'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { createScannedEntry, entryRoles, isText, scanEntry } from './scan.ts'
 
