@@ -1,0 +1,2 @@
+export const measureLedger = async () => undefined
+export const measureRestart = async () => undefined
