@@ -45,6 +45,8 @@ const traits = {
   ERR_CREDENTIAL_REFUSED: { httpStatus: 401, retryable: false },
   ERR_PATH_DENIED: { httpStatus: 451, retryable: false },
   ERR_BODY_TOO_LARGE: { httpStatus: 413, retryable: false },
+  ERR_REQUEST_MALFORMED: { httpStatus: 400, retryable: false },
+  ERR_GATEWAY_BUSY: { httpStatus: 429, retryable: true },
   ERR_UPSTREAM_UNREACHABLE: { httpStatus: 502, retryable: true },
   ERR_AUDIT_UNAVAILABLE: { httpStatus: 503, retryable: false },
   ERR_SPOOL_FULL: { httpStatus: 503, retryable: true },
