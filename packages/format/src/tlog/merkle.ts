@@ -32,36 +32,49 @@ export function rootOf(leafHashes: readonly Uint8Array[]): Uint8Array {
 export interface Tree {
   readonly size: number
   append(leafHash: Uint8Array): void
+  /** Appends 2^level leaves at once, of which only the root is known. The size must be a multiple. */
+  appendNode(level: number, hash: Uint8Array): void
   /** Root of what has been appended. Does not change the tree. */
   root(): Uint8Array
   /** Hashes of the complete subtrees that make up the tree, largest (leftmost) first. */
   range(): Uint8Array[]
 }
 
-/**
- * Makes a tree, empty or from the `range` of another of that `size`.
- *
- * The range has one hash for each bit that is set in `size`.
- */
-export function createTree(start?: { size: number; range: readonly Uint8Array[] }): Tree {
-  let size = start?.size ?? 0
-  const stack = [...(start?.range ?? [])]
+/** What a tree starts from, and who is told of the nodes that it completes. */
+export interface TreeOptions {
+  readonly size?: number
+  /** One hash for each bit that is set in `size`, as `Tree.range` gives them. */
+  readonly range?: readonly Uint8Array[]
+  /** Called for each inner node as its last leaf is appended, lowest level first. */
+  readonly onNode?: (level: number, index: number, hash: Uint8Array) => void
+}
+
+/** Makes a tree: empty, or from the size and range of another. */
+export function createTree({ size: start = 0, range = [], onNode }: TreeOptions = {}): Tree {
+  let size = start
+  const stack = [...range]
   assert(stack.length === rangeOf(size).length, 'a range has one hash for each set bit of the size')
+  const appendNode = (level: number, node: Uint8Array): void => {
+    assert(size % 2 ** level === 0, 'a node begins at a multiple of its size')
+    let hash = node
+    let height = level
+    // Every trailing one bit is a complete left sibling that the new node closes.
+    for (let rest = size / 2 ** level; rest % 2 === 1; rest = (rest - 1) / 2) {
+      const left = stack.pop()
+      assert(left !== undefined, 'the stack holds a hash for each set bit')
+      hash = nodeHash(left, hash)
+      height += 1
+      onNode?.(height, (rest - 1) / 2, hash)
+    }
+    stack.push(hash)
+    size += 2 ** level
+  }
   return {
     get size() {
       return size
     },
-    append(leafHash) {
-      let hash = leafHash
-      // Every trailing one bit of the size is a complete left sibling that the new leaf closes.
-      for (let rest = size; rest % 2 === 1; rest = (rest - 1) / 2) {
-        const left = stack.pop()
-        assert(left !== undefined, 'the stack holds a hash for each set bit')
-        hash = nodeHash(left, hash)
-      }
-      stack.push(hash)
-      size += 1
-    },
+    append: (leafHash) => appendNode(0, leafHash),
+    appendNode,
     root: () => joinRange(stack),
     range: () => [...stack],
   }
