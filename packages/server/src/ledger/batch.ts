@@ -1,0 +1,155 @@
+/**
+ * Batches: entries that will be one frame, encoded once, into the memory from which the frame is
+ * written and from which bundles are made later.
+ *
+ * Invariants:
+ * - An entry is encoded and its leaf hash computed when it is added, in the order of the calls.
+ * - A frame's bytes are contiguous: one write. Frames are carved from slabs one after another; a slab
+ *   is never used twice, so a view of an entry stays what it is for as long as somebody holds it.
+ *
+ * @module
+ */
+import { AuditError, assert, entryBytesMax, sha256Hex } from '@affidavit/format'
+import { frameHashPrefix, frameHeaderBytes, frameTrailerBytes, sealFrame } from './frame.ts'
+import type { WriterState } from './head.ts'
+import type { Log } from './logs.ts'
+import type { WalPosition } from './wal.ts'
+
+/** What became of an appended entry: its place in a log, for good. */
+export interface Sequenced {
+  readonly origin: string
+  readonly leafIndex: number
+  readonly leafHash: Uint8Array
+  /** The entry's bytes as they stand in the log. A view of a larger buffer: copy it to keep it. */
+  readonly entry: Uint8Array
+}
+
+/** An entry on its way into the tree. */
+export interface SequencedEntry extends Sequenced {
+  readonly log: Log
+  readonly opens: string | undefined
+  readonly closes: string | undefined
+}
+
+/** Entries of one frame that is durable, waiting to be integrated. */
+export interface WrittenBatch {
+  readonly entries: readonly SequencedEntry[]
+  readonly bytes: number
+  /** Where the next frame begins. */
+  readonly end: WalPosition
+  /** The writer's chain after the last entry. */
+  readonly writer: WriterState
+}
+
+interface Waiter {
+  resolve(sequenced: Sequenced): void
+  reject(error: AuditError): void
+}
+
+/** A frame that is being filled, or waits to be written. */
+export interface Batch {
+  readonly entries: SequencedEntry[]
+  readonly waiters: Waiter[]
+  /** Called when the batch is durable, or when it never will be. */
+  readonly written: (() => void)[]
+  /** The writer's chain after the last entry. */
+  writer: WriterState
+  readonly space: FrameSpace
+}
+
+/** Part of a slab in which one frame is built: hash prefix, header, payload, trailer. */
+interface FrameSpace {
+  readonly slab: Buffer
+  readonly start: number
+  payloadEnd: number
+}
+
+const slabBytes = 256 * 1024
+const overheadBytes = frameHashPrefix.length + frameHeaderBytes + frameTrailerBytes
+const lengthBytes = 2
+// A UTF-16 code unit takes at most three bytes in UTF-8.
+const bytesPerUnitMax = 3
+
+/** Where the next batch begins. */
+export interface BatchMemory {
+  slab: Buffer
+  used: number
+}
+
+/** Memory for batches. */
+export function createBatchMemory(): BatchMemory {
+  return { slab: Buffer.allocUnsafeSlow(slabBytes), used: 0 }
+}
+
+/** Starts a batch that has room for an entry of `text` at least. */
+export function openBatch(memory: BatchMemory, text: string, writer: WriterState): Batch {
+  const needed = overheadBytes + lengthBytes + Math.min(entryBytesMax, encodedBytesMax(text))
+  if (memory.used + needed > memory.slab.length) {
+    memory.slab = Buffer.allocUnsafeSlow(slabBytes)
+    memory.used = 0
+  }
+  const start = memory.used
+  const payloadEnd = start + frameHashPrefix.length + frameHeaderBytes
+  const space = { slab: memory.slab, start, payloadEnd }
+  return { entries: [], waiters: [], written: [], writer, space }
+}
+
+/**
+ * Encodes an entry at the end of the batch; `undefined` when it does not fit any more.
+ *
+ * @throws AuditError `ERR_ENTRY_TOO_LARGE`; the batch is as before.
+ */
+export function addEntry(
+  { space }: Batch,
+  text: string,
+): { entry: Uint8Array; hash: string } | undefined {
+  const { slab } = space
+  const start = space.payloadEnd + lengthBytes
+  const room = slab.length - frameTrailerBytes - start
+  if (encodedBytesMax(text) > Math.min(room, entryBytesMax)) {
+    const exact = Buffer.byteLength(text)
+    if (exact > entryBytesMax) throw tooLarge(exact)
+    if (exact > room) return undefined
+  }
+  const end = start + slab.write(text, start, 'utf8')
+  // A leaf is hashed with a zero byte before it (RFC 6962 section 2.1). That byte's place is the second
+  // byte of the length for a moment, which saves a copy of every entry.
+  slab[start - 1] = 0
+  const hash = sha256Hex(slab.subarray(start - 1, end))
+  slab.writeUInt16BE(end - start, space.payloadEnd)
+  space.payloadEnd = end
+  return { entry: slab.subarray(start, end), hash }
+}
+
+/** Ends a batch: nothing can be added to it, and the next one begins after it. */
+export function closeBatch(memory: BatchMemory, { space }: Batch): void {
+  assert(space.slab === memory.slab, 'one batch is open at a time')
+  memory.used = space.payloadEnd + frameTrailerBytes
+}
+
+/** Makes the frame of a closed batch. */
+export function sealBatch(
+  { entries, space }: Batch,
+  after: WalPosition,
+  timeMicros: number,
+): { bytes: Uint8Array; hash: Uint8Array; count: number } {
+  const frame = sealFrame(space.slab.subarray(space.start), space.payloadEnd - space.start, {
+    firstIndex: after.index,
+    count: entries.length,
+    timeMicros,
+    previousHash: after.frameHash,
+  })
+  return { ...frame, count: entries.length }
+}
+
+/** Upper bound, cheap: exact counting reads the whole text. */
+function encodedBytesMax(text: string): number {
+  return text.length * bytesPerUnitMax
+}
+
+function tooLarge(bytes: number): AuditError {
+  return new AuditError(
+    'ERR_ENTRY_TOO_LARGE',
+    `An entry of ${bytes} bytes exceeds the ${entryBytesMax} that a log can hold.`,
+  )
+}
