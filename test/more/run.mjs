@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
- * Runs every extra suite in this folder (`*.test.mjs`, node:test) that the machine allows, one after
- * the other, and ends with one line that a script can read: `N passed, N failed, N skipped`.
+ * Runs every extra suite in this folder that the machine allows, one after the other, and ends with one
+ * line that a script can read: `N passed, N failed, N skipped`. A suite is a `*.test.mjs` file (node:test)
+ * or a `*.test.ts` file (vitest); both report in TAP.
  *
  * These suites need what `npm test` must not ask for: minutes, Go, strace, a real client. A suite
  * that lacks something skips its tests with the reason; the reasons are listed before the counts.
@@ -14,7 +15,7 @@
  */
 import { spawn } from 'node:child_process'
 import { readdirSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
@@ -27,31 +28,32 @@ const suiteTimeMs = { 'crash-kill': 270_000, 'crash-inject': 210_000 }
 const graceMs = 60_000
 
 const here = fileURLToPath(new URL('.', import.meta.url))
+const root = join(here, '../..')
 const { values: options } = parseArgs({
   options: { only: { type: 'string' }, list: { type: 'boolean' } },
 })
 
 const suites = readdirSync(here)
-  .filter((file) => file.endsWith('.test.mjs'))
-  .map((file) => basename(file, '.test.mjs'))
-  .filter((name) => options.only === undefined || name.includes(options.only))
-  .toSorted((a, b) => (suiteTimeMs[a] ?? 0) - (suiteTimeMs[b] ?? 0))
+  .filter((file) => /\.test\.(mjs|ts)$/.test(file))
+  .map((file) => ({ file, name: file.replace(/\.test\.(mjs|ts)$/, '') }))
+  .filter(({ name }) => options.only === undefined || name.includes(options.only))
+  .toSorted((a, b) => (suiteTimeMs[a.name] ?? 0) - (suiteTimeMs[b.name] ?? 0))
 
 if (options.list) {
-  console.log(suites.join('\n'))
+  console.log(suites.map(({ name }) => name).join('\n'))
   process.exit(0)
 }
 
 const startedMs = performance.now()
 const sum = { passed: 0, failed: 0, skipped: 0 }
 const skips = []
-for (const suite of suites) {
+for (const { file, name } of suites) {
   const leftMs = totalTimeMs - (performance.now() - startedMs)
-  const result = await runSuite(suite, Math.min(suiteTimeMs[suite] ?? defaultSuiteTimeMs, leftMs))
+  const result = await runSuite(file, Math.min(suiteTimeMs[name] ?? defaultSuiteTimeMs, leftMs))
   sum.passed += result.passed
   sum.failed += result.failed
   sum.skipped += result.skipped
-  for (const skip of result.skips) skips.push(`${suite}: ${skip}`)
+  for (const skip of result.skips) skips.push(`${name}: ${skip}`)
 }
 if (suites.length === 0) {
   console.log('no suite has that name')
@@ -62,22 +64,22 @@ console.log(`\n${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skippe
 process.exitCode = sum.failed === 0 ? 0 : 1
 
 /** Runs one suite in a process of its own; what it prints is shown, TAP lines are condensed. */
-async function runSuite(suite, timeMs) {
+async function runSuite(file, timeMs) {
   const result = { passed: 0, failed: 0, skipped: 0, skips: [], failing: false }
+  console.log(`\n${file}`)
   if (timeMs <= 0) {
-    console.log(`\n${suite}: not started, the ${totalTimeMs / 60_000} minutes are over`)
+    console.log(`  not started: the ${totalTimeMs / 60_000} minutes are over`)
     return { ...result, skipped: 1, skips: ['out of time'] }
   }
-  console.log(`\n${suite}`)
   const began = performance.now()
-  const child = spawn(process.execPath, ['--test-reporter=tap', join(here, `${suite}.test.mjs`)], {
-    cwd: join(here, '../..'),
-    env: { ...process.env, AFFIDAVIT_SUITE_TIME_MS: String(Math.round(timeMs)) },
+  const child = spawn(process.execPath, commandOf(file), {
+    cwd: root,
+    env: { ...process.env, AFFIDAVIT_SUITE_TIME_MS: String(Math.round(timeMs)), NO_COLOR: '1' },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
-  let timedOut = false
+  const state = { timedOut: false }
   const timer = setTimeout(() => {
-    timedOut = true
+    state.timedOut = true
     child.kill('SIGTERM')
     setTimeout(() => child.kill('SIGKILL'), 5_000).unref()
   }, timeMs + graceMs)
@@ -89,30 +91,44 @@ async function runSuite(suite, timeMs) {
   })
   const code = await new Promise((resolve) => child.on('close', resolve))
   clearTimeout(timer)
-  if (timedOut) console.log(`  not ok: stopped after ${Math.round((timeMs + graceMs) / 1000)} s`)
-  // A suite that dies without a summary, or says nothing failed and exits badly, has failed.
-  if (timedOut || (code !== 0 && result.failed === 0)) result.failed++
+  if (state.timedOut)
+    console.log(`  not ok: stopped after ${Math.round((timeMs + graceMs) / 1000)} s`)
+  // A suite that dies without a report, or says that nothing failed and exits badly, has failed.
+  const silent = result.passed + result.failed + result.skipped === 0
+  if (state.timedOut || silent || (code !== 0 && result.failed === 0)) result.failed++
   console.log(`  ${Math.round((performance.now() - began) / 1000)} s`)
   return result
 }
 
-/** Reads one line of TAP: the counts come from node:test's own summary, the rest is for people. */
+function commandOf(file) {
+  const path = join(here, file)
+  if (file.endsWith('.mjs')) return ['--test-reporter=tap', path]
+  const config = join(here, 'vitest.config.ts')
+  const vitest = join(root, 'node_modules/vitest/vitest.mjs')
+  return [vitest, 'run', '--config', config, '--reporter=tap-flat', path]
+}
+
+/** Reads one line of TAP: outermost results are counted, the rest is shown for people. */
 function readLine(line, result) {
-  const count = /^# (pass|fail|cancelled|skipped) (\d+)$/.exec(line)
-  if (count) {
-    const key = { pass: 'passed', fail: 'failed', cancelled: 'failed', skipped: 'skipped' }[
-      count[1]
-    ]
-    result[key] += Number(count[2])
-  } else if (/^\s*(not )?ok \d+ - .* # SKIP/.test(line)) {
-    result.skips.push(line.replace(/^\s*(not )?ok \d+ - /, '').replace(' # SKIP', ' —'))
-    console.log(`  ${line.trim()}`)
-  } else if (/^\s*(not )?ok \d+ - /.test(line)) {
-    console.log(`  ${line.trim()}`)
-    result.failing = line.includes('not ok')
-  } else if (result.failing && !/^\s+(duration_ms|type|failureType|\.\.\.|---)/.test(line)) {
-    if (/^\s/.test(line)) console.log(`    ${line.trimEnd()}`)
-  } else if (/^# (?!Subtest|tests|suites|todo|duration_ms)/.test(line)) {
-    console.log(`  ${line.slice(2)}`)
-  }
+  const outcome = /^(not )?ok \d+ - (.*)$/.exec(line)
+  if (outcome) {
+    const [, not, title] = outcome
+    const skip = / # SKIP ?(.*)$/i.exec(title)
+    result.failing = not !== undefined && !skip
+    if (skip) {
+      result.skipped++
+      if (skip[1]) result.skips.push(skip[1])
+    } else if (not) result.failed++
+    else result.passed++
+    console.log(`  ${line}`)
+  } else if (line.startsWith('skipped because ')) {
+    result.skips.push(line.slice('skipped because '.length))
+    console.log(`  ${line}`)
+  } else if (/^\s*# Subtest|^TAP version|^\d+\.\.\d+$|^\s*(---|\.\.\.)$|^# /.test(line)) {
+    if (/^# (?!Subtest|tests|suites|pass|fail|cancelled|skipped|todo|duration_ms)/.test(line)) {
+      console.log(`  ${line.slice(2)}`)
+    }
+  } else if (/^\s/.test(line)) {
+    if (result.failing) console.log(`  ${line}`)
+  } else if (line !== '') console.log(`  ${line}`)
 }

@@ -14,16 +14,23 @@ const aptTimeoutMs = 180_000
 const buildTimeoutMs = 180_000
 const verifierSource = fileURLToPath(new URL('go-verify/main.go', import.meta.url))
 
+/** A tool that can be used. */
+export interface Found {
+  readonly program: string
+}
+
+/** A tool that cannot, and why. */
+export interface Missing {
+  readonly missing: string
+}
+
 /**
  * Builds the Go verifier into `directory`.
  *
  * Any Go does: golang.org/x/mod comes from Debian's source package, or from the copy that every Go
  * toolchain carries for its own `go` command, so that the build needs no network.
- *
- * @param {string} directory an empty directory of the caller
- * @returns {{ program: string, toolchain: string } | { missing: string }}
  */
-export function buildGoVerifier(directory) {
+export function buildGoVerifier(directory: string): Found | Missing {
   let attempt = tryGo(directory)
   if ('missing' in attempt && aptInstall(['golang-go', 'golang-golang-x-mod-dev'])) {
     attempt = tryGo(directory)
@@ -31,18 +38,14 @@ export function buildGoVerifier(directory) {
   return attempt
 }
 
-/**
- * Finds a strace that can inject faults into this user's processes.
- *
- * @returns {{ program: string } | { missing: string }}
- */
-export function findStrace() {
+/** Finds a strace that can inject faults into this user's processes. */
+export function findStrace(): Found | Missing {
   let attempt = tryStrace()
   if ('missing' in attempt && aptInstall(['strace'])) attempt = tryStrace()
   return attempt
 }
 
-function tryGo(directory) {
+function tryGo(directory: string): Found | Missing {
   const program = join(directory, 'go-verify')
   let reason = 'no Go toolchain'
   for (const go of ['/usr/local/go/bin/go', 'go', '/usr/bin/go']) {
@@ -55,7 +58,7 @@ function tryGo(directory) {
         encoding: 'utf8',
         timeout: buildTimeoutMs,
       })
-      if (built.status === 0) return { program, toolchain: version.stdout.trim() }
+      if (built.status === 0) return { program }
       reason = `${version.stdout.trim()} could not build the verifier: ${built.stderr}`
     }
   }
@@ -63,8 +66,8 @@ function tryGo(directory) {
 }
 
 /** Directories that may serve as GOPATH, each holding src/golang.org/x/mod. */
-function gopaths(go, directory) {
-  const found = []
+function gopaths(go: string, directory: string): string[] {
+  const found: string[] = []
   if (existsSync('/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog')) {
     found.push('/usr/share/gocode')
   }
@@ -80,7 +83,7 @@ function gopaths(go, directory) {
   return found
 }
 
-function tryStrace() {
+function tryStrace(): Found | Missing {
   const inject = ['-qq', '-e', 'trace=fdatasync', '-e', 'inject=fdatasync:error=EIO:when=1', 'true']
   const { status, error } = spawnSync('strace', inject, { encoding: 'utf8' })
   if (error) return { missing: 'strace is not installed' }
@@ -88,16 +91,16 @@ function tryStrace() {
   return { program: 'strace' }
 }
 
-let aptUpdated = false
+const apt = { updated: false }
 
 /** Installs Debian packages; false where this user or machine cannot. */
-function aptInstall(packages) {
+function aptInstall(packages: readonly string[]): boolean {
   if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) return false
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  const apt = (...parameters) =>
+  const run = (...parameters: string[]) =>
     spawnSync('apt-get', ['-qq', ...parameters], { env, stdio: 'ignore', timeout: aptTimeoutMs })
       .status === 0
   console.error(`installing ${packages.join(', ')} with apt …`)
-  aptUpdated ||= apt('update')
-  return apt('install', '-y', '--no-install-recommends', ...packages)
+  apt.updated ||= run('update')
+  return run('install', '-y', '--no-install-recommends', ...packages)
 }

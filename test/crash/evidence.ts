@@ -1,0 +1,55 @@
+/**
+ * Reads what a dead gateway left on disk, and asks the product's own verifier about it.
+ *
+ * @module
+ */
+import { parseEntry } from '@affidavit/format'
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { openLedgerReader } from '../../packages/server/src/ledger/read.ts'
+import { instance } from './gateway.ts'
+import type { GatewayHome } from './gateway.ts'
+import type { Fact } from './promises.ts'
+
+const bin = fileURLToPath(new URL('../../packages/server/bin/affidavit.mjs', import.meta.url))
+
+/** Every entry that the ledger of `home` holds: those in its logs, then those only in the WAL. */
+export async function readFacts(home: GatewayHome): Promise<Fact[]> {
+  const directory = join(home.dataDirectory, instance, 'ledger')
+  if (!existsSync(directory)) return []
+  const reader = openLedgerReader(directory)
+  const facts: Fact[] = []
+  for (const log of reader.logs()) {
+    for await (const { entry } of reader.readEntries(log, 0, log.treeSize)) {
+      facts.push(factOf(entry))
+    }
+  }
+  for await (const { entry } of reader.readUnintegrated()) facts.push(factOf(entry))
+  return facts
+}
+
+function factOf(bytes: Uint8Array): Fact {
+  const entry = parseEntry(bytes)
+  return {
+    kind: entry.kind,
+    eventId: entry.event_id,
+    sessionId: 'session_id' in entry ? entry.session_id : null,
+    epoch: entry.writer.epoch,
+    seq: entry.writer.seq,
+  }
+}
+
+/** Runs `affidavit verify` on the data directory. */
+export function verify(home: GatewayHome): {
+  readonly status: number | null
+  readonly text: string
+} {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [bin, 'verify', home.dataDirectory, '--json'],
+    { encoding: 'utf8', env: { ...process.env, AFFIDAVIT_CONFIG: home.configFile } },
+  )
+  return { status, text: `${stdout}\n${stderr}` }
+}
