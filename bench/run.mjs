@@ -12,7 +12,6 @@
  */
 import { mkdirSync } from 'node:fs'
 import { arch, cpus, loadavg, release } from 'node:os'
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { writeBodies } from './lib/bodies.mjs'

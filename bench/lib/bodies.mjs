@@ -14,10 +14,7 @@ const prose = (bytes) => sentence.repeat(Math.ceil(bytes / sentence.length)).sli
 /** Writes `<name>.json` and `<name>-stream.json` for each size; returns their paths by name. */
 export function writeBodies(directory) {
   const paths = {}
-  for (const [name, body] of [
-    ['1k', smallBody()],
-    ['100k', largeBody()],
-  ]) {
+  for (const [name, body] of Object.entries({ '1k': smallBody(), '100k': largeBody() })) {
     for (const stream of [false, true]) {
       const key = stream ? `${name}-stream` : name
       paths[key] = join(directory, `${key}.json`)

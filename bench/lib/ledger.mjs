@@ -1,2 +1,66 @@
-export const measureLedger = async () => undefined
-export const measureRestart = async () => undefined
+/**
+ * The scenarios of the ledger: its own rates, a start after a crash, and the verification of all it
+ * holds.
+ *
+ * @module
+ */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { runForJson, start } from './processes.mjs'
+import { startAffidavit } from './subjects.mjs'
+
+const bench = fileURLToPath(new URL('..', import.meta.url))
+const affidavitBin = join(bench, '../packages/server/bin/affidavit.mjs')
+
+/** Runs ledger.mjs, the ledger's own benchmark. */
+export async function measureLedger({ quick, work }) {
+  const script = join(bench, 'ledger.mjs')
+  if (!existsSync(script)) return undefined
+  const flags = [...(quick ? ['--quick'] : []), '--json', `--directory=${join(work, 'ledger')}`]
+  return runForJson('subject', [process.execPath, script, ...flags])
+}
+
+/**
+ * Fills a ledger, kills the process that filled it, and measures how long `affidavit gateway` takes
+ * from its start to the first connection, then how long `affidavit verify` takes over all of it.
+ */
+export async function measureRestart({ quick, work }) {
+  const entries = quick ? 20_000 : 1_000_000
+  const name = 'restart'
+  const dataDirectory = join(work, `affidavit-${name}`, 'data')
+  const instanceDirectory = join(dataDirectory, 'gateway')
+  await fillAndKill(instanceDirectory, entries)
+
+  const began = performance.now()
+  const upstream = 'http://127.0.0.1:9'
+  const gateway = await startAffidavit({ work, upstream, delivery: 'strict', name })
+  const startSeconds = (performance.now() - began) / 1000
+  gateway.child.kill('SIGTERM')
+  await gateway.exited
+
+  const verifyBegan = performance.now()
+  const command = [process.execPath, affidavitBin, 'verify', dataDirectory, '--json']
+  const verification = await runForJson('subject', command)
+  const verifySeconds = (performance.now() - verifyBegan) / 1000
+  const verified = verification.entries ?? entries
+  return {
+    entries,
+    startSeconds,
+    verifySeconds,
+    verifiedPerSecond: verified / verifySeconds,
+  }
+}
+
+async function fillAndKill(directory, entries) {
+  const script = join(bench, 'subjects/fill-ledger.mjs')
+  const filler = start('subject', [process.execPath, script, directory, String(entries)])
+  let ended
+  void filler.exited.then((result) => (ended = result))
+  while (!filler.output.stdout.includes('\n')) {
+    if (ended) throw new Error(`the ledger was not filled: ${filler.output.stderr.slice(-2000)}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  filler.child.kill('SIGKILL')
+  await filler.exited
+}

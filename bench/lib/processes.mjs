@@ -77,9 +77,9 @@ export async function runForJson(role, command, options) {
 /** Waits until a process accepts connections on a loopback port. */
 export async function accepting(started, port) {
   const deadline = performance.now() + startTimeMs
-  let ended
-  void started.exited.then((result) => (ended = result))
-  while (performance.now() < deadline && !ended) {
+  const state = { ended: false }
+  void started.exited.then(() => (state.ended = true))
+  while (performance.now() < deadline && !state.ended) {
     if (await accepts(port)) return
     await new Promise((resolve) => setTimeout(resolve, 5))
   }

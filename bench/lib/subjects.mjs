@@ -32,13 +32,15 @@ const callerHeaders = [
  */
 export async function startSubjects({ work, upstream, wantPeers }) {
   const headerFile = writeHeaders(work, 'headers', callerHeaders)
-  const with_ = (subject) => ({ headerFile, ...subject })
+  const asCaller = (subject) => ({ headerFile, ...subject })
   const subjects = {
-    direct: with_({ port: upstream.port }),
-    static: with_(await startScript('static.mjs', [])),
-    bare: with_({ streams: true, ...(await startScript('bare-proxy.mjs', [upstream.url])) }),
-    strict: with_(await startAffidavit({ work, upstream: upstream.url, delivery: 'strict' })),
-    standard: with_(await startAffidavit({ work, upstream: upstream.url, delivery: 'standard' })),
+    direct: asCaller({ port: upstream.port }),
+    static: asCaller(await startScript('static.mjs', [])),
+    bare: asCaller({ streams: true, ...(await startScript('bare-proxy.mjs', [upstream.url])) }),
+    strict: asCaller(await startAffidavit({ work, upstream: upstream.url, delivery: 'strict' })),
+    standard: asCaller(
+      await startAffidavit({ work, upstream: upstream.url, delivery: 'standard' }),
+    ),
   }
   if (wantPeers) {
     const portkey = await startPortkey(work, upstream)

@@ -28,9 +28,14 @@ const server = createServer((request, response) => {
   if (url.pathname === '/control') {
     shape.deltas = Number(url.searchParams.get('deltas'))
     shape.intervalMs = Number(url.searchParams.get('interval_us')) / 1000
-    return response.end('{}')
-  }
-  if (url.pathname === '/stats') return response.end(JSON.stringify(seen))
+    response.end('{}')
+  } else if (url.pathname === '/stats') response.end(JSON.stringify(seen))
+  else receive(request, response)
+})
+server.keepAliveTimeout = 600_000
+server.listen(Number(process.argv[2]), '127.0.0.1', 4096)
+
+function receive(request, response) {
   let first
   request.on('data', (part) => {
     first ??= part
@@ -39,17 +44,17 @@ const server = createServer((request, response) => {
   request.on('end', () => {
     seen.requests++
     const requestId = `req_${String(++number).padStart(24, '0')}`
-    if (first?.subarray(0, 1024).includes('"stream":true')) return stream(response, requestId)
-    response.writeHead(200, {
-      'content-type': 'application/json',
-      'request-id': requestId,
-      'content-length': answer.length,
-    })
-    response.end(answer)
+    if (first?.subarray(0, 1024).includes('"stream":true')) stream(response, requestId)
+    else {
+      response.writeHead(200, {
+        'content-type': 'application/json',
+        'request-id': requestId,
+        'content-length': answer.length,
+      })
+      response.end(answer)
+    }
   })
-})
-server.keepAliveTimeout = 600_000
-server.listen(Number(process.argv[2]), '127.0.0.1', 4096)
+}
 
 const event = (data) => `event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`
 
@@ -82,7 +87,8 @@ function stream(response, requestId) {
     }) +
     event({ type: 'message_stop' })
   if (shape.intervalMs === 0) {
-    return response.end(opening + Array.from({ length: left }, delta).join('') + closing)
+    response.end(opening + Array.from({ length: left }, delta).join('') + closing)
+    return
   }
   response.write(opening)
   const timer = setInterval(() => {
