@@ -2,7 +2,7 @@ import { sha256, utf8Encode } from '@affidavit/format'
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type ChainOptions, checkChain } from './chain.ts'
-import { batchEntries, factsBatch, type FactsSource, formatUuid, putFacts } from './facts.ts'
+import { createFactsBatch, type FactsSource, formatUuid, putFacts } from './facts.ts'
 import type { Finding } from './finding.ts'
 import { type EntryRole, entryRoles } from './scan.ts'
 
@@ -41,18 +41,22 @@ function write(steps: readonly Step[], logOf: (index: number) => string = () => 
   })
 }
 
-function sourcesOf(facts: readonly Fact[], batchSize = batchEntries): FactsSource[] {
+function sourcesOf(facts: readonly Fact[], batchSize: number): FactsSource[] {
   const logs = [...new Set(facts.map((fact) => fact.log))]
-  return logs.map((origin) => {
-    const own = facts.filter((fact) => fact.log === origin)
+  return logs.map((where, at) => {
+    const own = facts.filter((fact) => fact.log === where)
     let taken = 0
     return {
-      origin,
+      where,
+      // Whether the first place is known in advance makes no difference.
+      first: at % 2 === 0 ? undefined : own[0],
       next: async () => {
         const part = own.slice(taken, taken + batchSize)
         if (part.length === 0) return undefined
-        const batch = factsBatch({ firstLeafIndex: taken, count: part.length })
-        for (const [index, fact] of part.entries()) putFacts(batch, index, fact)
+        const batch = createFactsBatch(part.length)
+        for (const [index, fact] of part.entries()) {
+          putFacts(batch, index, fact, { ...fact, leafIndex: taken + index })
+        }
         taken += part.length
         return batch
       },
@@ -152,12 +156,24 @@ test('a part from inside the chain is taken from its first entry', async () => {
   expect(inside.summary.unmatchedEnds).toHaveLength(2)
 })
 
+test('when some logs are not there, what is there must still rise and be linked', async () => {
+  const facts = write(steps, (index) => (index % 3 === 0 ? 'b' : 'a'))
+  const own = facts.filter((fact) => fact.log === 'a')
+  expect((await check(own)).kinds).toContain('gap')
+  expect((await check(own, { isPartial: true })).findings).toEqual([])
+  expect((await check(own.toReversed(), { isPartial: true })).kinds).toContain('gap')
+  const changed = own.map((fact, index) =>
+    index === 1 ? { ...fact, prev: new Uint8Array(32) } : fact,
+  )
+  expect((await check(changed, { isPartial: true })).kinds).toContain('gap')
+})
+
 test('an epoch that does not begin with ledger.opened shows', async () => {
   const facts = write(steps).map((fact) => ({ ...fact, role: entryRoles.other }))
   expect((await check(facts)).kinds).toEqual(['gap', 'gap'])
 })
 
 test('a UUID is formatted as it is written', () => {
-  const bytes = Uint8Array.from({ length: 16 }, (_, index) => index * 17)
-  expect(formatUuid(bytes)).toBe('00112233-4455-6677-8899-aabbccddeeff')
+  const hex = '00112233445566778899aabbccddeeff'
+  expect(formatUuid(hex)).toBe('00112233-4455-6677-8899-aabbccddeeff')
 })

@@ -13,7 +13,14 @@
  *
  * @module
  */
-import { type FactsBatch, type FactsSource, eventIdAt } from './facts.ts'
+import {
+  type ChainKey,
+  eventIdAt,
+  eventIdKeyAt,
+  eventIdOfKey,
+  type FactsBatch,
+  type FactsSource,
+} from './facts.ts'
 import type { Finding } from './finding.ts'
 import { entryRoles } from './scan.ts'
 
@@ -21,7 +28,6 @@ import { entryRoles } from './scan.ts'
 export const openStartsMax = 1_000_000
 
 const hashBytes = 32
-const idBytes = 16
 
 /** What the chain says about the writer. */
 export interface ChainSummary {
@@ -40,18 +46,26 @@ export interface ChainOptions {
   readonly report: (finding: Finding) => void
   /** The merged part begins inside the chain: its first entry is taken as it is. */
   readonly startsInside?: boolean
+  /**
+   * Some logs of the writer are not among the sources, so numbers may be left out; neighbours must
+   * still be linked, and the order must rise.
+   */
+  readonly isPartial?: boolean
   readonly onProgress?: (entries: number) => void
 }
 
 interface Cursor {
   readonly source: FactsSource
+  /** Undefined before the source is opened. */
   batch: FactsBatch | undefined
   index: number
+  /** Place of the next entry; undefined at the end. */
+  key: ChainKey | undefined
 }
 
 interface OpenStart {
   readonly epoch: number
-  readonly origin: string
+  readonly where: string
   readonly leafIndex: number
 }
 
@@ -60,23 +74,32 @@ export async function checkChain(
   sources: readonly FactsSource[],
   options: ChainOptions,
 ): Promise<ChainSummary> {
-  const cursors: Cursor[] = []
-  for (const source of sources) {
-    const batch = await source.next()
-    if (batch !== undefined) cursors.push({ source, batch, index: 0 })
-  }
+  const cursors = await Promise.all(sources.map(openCursor))
   const state = createState(options)
   for (;;) {
-    const cursor = leastOf(cursors)
+    const [cursor, limit] = twoLeast(cursors)
     if (cursor === undefined) break
-    takeRun(state, cursor, nextLeast(cursors, cursor))
-    if (cursor.batch !== undefined && cursor.index >= cursor.batch.count) {
-      cursor.batch = await cursor.source.next()
-      cursor.index = 0
+    if (cursor.batch === undefined) await advance(cursor)
+    else {
+      takeRun(state, cursor, limit?.key)
+      if (cursor.index === cursor.batch.count) await advance(cursor)
+      options.onProgress?.(state.entries)
     }
-    options.onProgress?.(state.entries)
   }
   return summarize(state)
+}
+
+async function openCursor(source: FactsSource): Promise<Cursor> {
+  const cursor: Cursor = { source, batch: undefined, index: 0, key: source.first }
+  if (cursor.key === undefined) await advance(cursor)
+  return cursor
+}
+
+/** Moves on to the source's next batch. */
+async function advance(cursor: Cursor): Promise<void> {
+  cursor.batch = await cursor.source.next()
+  cursor.index = 0
+  cursor.key = cursor.batch === undefined ? undefined : keyAt(cursor.batch, 0)
 }
 
 /** Where an entry is, in the words of a finding. */
@@ -86,35 +109,25 @@ export interface Place {
   readonly eventId: string
 }
 
-interface Key {
-  readonly epoch: number
-  readonly seq: number
-}
-
-function keyOf(cursor: Cursor): Key | undefined {
-  const { batch, index } = cursor
-  if (batch === undefined) return undefined
+function keyAt(batch: FactsBatch, index: number): ChainKey {
   return { epoch: batch.epochs[index] ?? 0, seq: batch.seqs[index] ?? 0 }
 }
 
-function isBefore(a: Key, b: Key): boolean {
+function isBefore(a: ChainKey, b: ChainKey): boolean {
   return a.epoch < b.epoch || (a.epoch === b.epoch && a.seq < b.seq)
 }
 
-function leastOf(cursors: readonly Cursor[], except?: Cursor): Cursor | undefined {
+/** The cursor whose entry is next, and the one whose entry comes after all that the first can give. */
+function twoLeast(cursors: readonly Cursor[]): readonly [Cursor | undefined, Cursor | undefined] {
   let least: Cursor | undefined
-  let leastKey: Key | undefined
+  let second: Cursor | undefined
   for (const cursor of cursors) {
-    const key = cursor === except ? undefined : keyOf(cursor)
-    if (key === undefined || (leastKey !== undefined && !isBefore(key, leastKey))) continue
-    ;[least, leastKey] = [cursor, key]
+    if (cursor.key === undefined) continue
+    if (least?.key === undefined || isBefore(cursor.key, least.key)) {
+      ;[least, second] = [cursor, least]
+    } else if (second?.key === undefined || isBefore(cursor.key, second.key)) second = cursor
   }
-  return least
-}
-
-function nextLeast(cursors: readonly Cursor[], least: Cursor): Key | undefined {
-  const other = leastOf(cursors, least)
-  return other === undefined ? undefined : keyOf(other)
+  return [least, second]
 }
 
 interface ChainState {
@@ -148,38 +161,41 @@ function createState(options: ChainOptions): ChainState {
 }
 
 /** Takes entries of `cursor` until its batch ends or another log has the next one. */
-function takeRun(state: ChainState, cursor: Cursor, limit: Key | undefined): void {
+function takeRun(state: ChainState, cursor: Cursor, limit: ChainKey | undefined): void {
   const { batch, source } = cursor
   if (batch === undefined) return
-  const { epochs, seqs } = batch
+  const { epochs, seqs, count } = batch
   const [limitEpoch, limitSeq] = [limit?.epoch ?? Infinity, limit?.seq ?? Infinity]
   do {
-    takePlace(state, batch, cursor.index, source.origin)
-    takePair(state, batch, cursor.index, source.origin)
+    takePlace(state, batch, cursor.index, source.where)
+    takePair(state, batch, cursor.index, source.where)
     cursor.index += 1
     state.entries += 1
     const epoch = epochs[cursor.index] ?? 0
     if (epoch > limitEpoch) break
     if (epoch === limitEpoch && (seqs[cursor.index] ?? 0) >= limitSeq) break
-  } while (cursor.index < batch.count)
+  } while (cursor.index < count)
+  if (cursor.index < count) cursor.key = keyAt(batch, cursor.index)
 }
 
-function takePlace(state: ChainState, batch: FactsBatch, index: number, origin: string): void {
+function takePlace(state: ChainState, batch: FactsBatch, index: number, where: string): void {
   const [epoch, seq] = [batch.epochs[index] ?? 0, batch.seqs[index] ?? 0]
   const at = index * hashBytes
   const isFirst = state.epoch === -1
   const isTaken = isFirst && state.options.startsInside === true
   const follows = epoch === state.epoch ? seq === state.seq + 1 : epoch > state.epoch && seq === 0
-  if (!isTaken && !follows) reportGap(state, batch, index, origin)
-  else if (!isTaken && state.previousLeaf.compare(batch.prevs, at, at + hashBytes) !== 0) {
-    reportBrokenLink(state, batch, index, origin)
+  if (!isTaken && !isExcused(state, { epoch, seq })) {
+    if (!follows) reportGap(state, batch, index, where)
+    else if (state.previousLeaf.compare(batch.prevs, at, at + hashBytes) !== 0) {
+      reportBrokenLink(state, batch, index, where)
+    }
   }
   if (epoch !== state.epoch) {
     state.epochs += 1
     state.settled = false
     if (seq === 0 && batch.roles[index] !== entryRoles.opened) {
       const what = 'the epoch does not begin with ledger.opened'
-      state.options.report({ kind: 'gap', what, ...placeOf(batch, index, origin) })
+      state.options.report({ kind: 'gap', what, ...placeOf(batch, index, where) })
     }
   }
   state.epoch = epoch
@@ -187,16 +203,21 @@ function takePlace(state: ChainState, batch: FactsBatch, index: number, origin: 
   state.previousLeaf.set(batch.leaves.subarray(at, at + hashBytes))
 }
 
-function takePair(state: ChainState, batch: FactsBatch, index: number, origin: string): void {
+/** Without the other logs nobody can tell a number that is left out from one that is in another log. */
+function isExcused(state: ChainState, { epoch, seq }: ChainKey): boolean {
+  if (state.options.isPartial !== true) return false
+  return epoch > state.epoch || (epoch === state.epoch && seq > state.seq + 1)
+}
+
+function takePair(state: ChainState, batch: FactsBatch, index: number, where: string): void {
   const role = batch.roles[index]
   if (role === entryRoles.other) state.settled = true
   if (role !== entryRoles.start && role !== entryRoles.end) return
-  const ids = Buffer.from(batch.eventIds.buffer, batch.eventIds.byteOffset, batch.eventIds.length)
-  const id = ids.toString('latin1', index * idBytes, (index + 1) * idBytes)
+  const id = eventIdKeyAt(batch, index)
   const isTaken =
-    role === entryRoles.end ? takeEnd(state, id) : takeStart(state, id, batch, index, origin)
+    role === entryRoles.end ? takeEnd(state, id) : takeStart(state, id, batch, index, where)
   if (isTaken) return
-  const place = placeOf(batch, index, origin)
+  const place = placeOf(batch, index, where)
   if (role === entryRoles.end) state.unmatchedEnds.push(place)
   else {
     const what = state.open.has(id)
@@ -211,11 +232,11 @@ function takeStart(
   id: string,
   batch: FactsBatch,
   index: number,
-  origin: string,
+  where: string,
 ): boolean {
   state.settled = true
   if (state.open.has(id) || state.open.size >= openStartsMax) return false
-  state.open.set(id, { epoch: state.epoch, origin, leafIndex: batch.firstLeafIndex + index })
+  state.open.set(id, { epoch: state.epoch, where, leafIndex: batch.leafIndices[index] ?? 0 })
   return true
 }
 
@@ -232,7 +253,9 @@ function takeEnd(state: ChainState, id: string): boolean {
 function summarize(state: ChainState): ChainSummary {
   let stillOpen = 0
   for (const [id, start] of state.open) {
-    if (start.epoch === state.epoch || !state.settled) stillOpen += 1
+    const mayEnd = start.epoch === state.epoch || !state.settled
+    // In part of the logs the end may be where nobody looked.
+    if (mayEnd || state.options.isPartial === true) stillOpen += 1
     else reportForgotten(state.options.report, id, start)
   }
   const { entries, epochs, paired, epoch, seq, unmatchedEnds } = state
@@ -241,19 +264,19 @@ function summarize(state: ChainState): ChainSummary {
   return { entries, epochs, paired, open: stillOpen, last, unmatchedEnds }
 }
 
-function placeOf(batch: FactsBatch, index: number, origin: string): Place {
+function placeOf(batch: FactsBatch, index: number, where: string): Place {
   const eventId = eventIdAt(batch, index)
-  return { where: origin, leafIndex: batch.firstLeafIndex + index, eventId }
+  return { where: where, leafIndex: batch.leafIndices[index] ?? 0, eventId }
 }
 
-function reportGap(state: ChainState, batch: FactsBatch, index: number, origin: string): void {
+function reportGap(state: ChainState, batch: FactsBatch, index: number, where: string): void {
   const isFirst = state.epoch === -1
   state.options.report({
     kind: 'gap',
     what: isFirst
       ? 'the first entry that is here is not the first that the writer wrote'
       : 'the entry does not follow the one that the writer wrote before it: some are missing or moved',
-    ...placeOf(batch, index, origin),
+    ...placeOf(batch, index, where),
     expected: isFirst
       ? 'seq 0'
       : `epoch ${state.epoch} seq ${state.seq + 1}, or seq 0 of a later epoch`,
@@ -265,26 +288,25 @@ function reportBrokenLink(
   state: ChainState,
   batch: FactsBatch,
   index: number,
-  origin: string,
+  where: string,
 ): void {
   const prev = batch.prevs.subarray(index * hashBytes, (index + 1) * hashBytes)
   state.options.report({
     kind: 'gap',
     what: 'the entry names another entry as its predecessor than the one that is there',
-    ...placeOf(batch, index, origin),
+    ...placeOf(batch, index, where),
     expected: `prev ${state.previousLeaf.toString('hex')}`,
     actual: `prev ${Buffer.from(prev).toString('hex')}`,
   })
 }
 
 function reportForgotten(report: (finding: Finding) => void, id: string, start: OpenStart): void {
-  const hex = Buffer.from(id, 'latin1').toString('hex')
   report({
     kind: 'unpaired',
     what: 'the interaction was started in an earlier epoch and nothing ever ended it',
-    where: start.origin,
+    where: start.where,
     leafIndex: start.leafIndex,
-    eventId: hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
+    eventId: eventIdOfKey(id),
     expected: 'interaction.completed or interaction.interrupted',
     actual: 'neither',
   })

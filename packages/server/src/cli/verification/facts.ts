@@ -1,23 +1,24 @@
 /**
- * What the chain needs to know of many entries, packed so that a thread hands it to another without
- * copying: 105 bytes an entry, whatever the entries' size.
+ * What the chain needs to know of many entries, packed in columns: an object for each of a million
+ * entries would cost more than hashing them.
  *
  * @module
  */
-import type { EntryRole } from './scan.ts'
+import type { ScannedEntry } from './scan.ts'
 
-/** Entries in a full batch. */
-export const batchEntries = 4096
-
-const doubleBytes = 8
 const hashBytes = 32
 const idBytes = 16
-const entryFactBytes = 2 * doubleBytes + 2 * hashBytes + idBytes + 1
 
-/** Facts of `count` successive entries of one log, from `firstLeafIndex`. */
+/** Place of an entry in its writer's order. */
+export interface ChainKey {
+  readonly epoch: number
+  readonly seq: number
+}
+
+/** Facts of successive entries of one log. */
 export interface FactsBatch {
-  readonly firstLeafIndex: number
   readonly count: number
+  readonly leafIndices: Float64Array
   readonly epochs: Float64Array
   readonly seqs: Float64Array
   /** 32 bytes each: `writer.prev`. */
@@ -25,40 +26,21 @@ export interface FactsBatch {
   /** 32 bytes each: the entry's own leaf hash. */
   readonly leaves: Uint8Array
   /** 16 bytes each. */
-  readonly eventIds: Uint8Array
+  readonly eventIds: Buffer
   readonly roles: Uint8Array
-  readonly buffer: ArrayBuffer
 }
 
-/** Lays a batch over `buffer`, or over a new one. */
-export function factsBatch(options: {
-  firstLeafIndex: number
-  count: number
-  buffer?: ArrayBuffer
-}): FactsBatch {
-  const { firstLeafIndex, count } = options
-  const buffer = options.buffer ?? new ArrayBuffer(batchEntries * entryFactBytes)
-  let offset = 0
-  const bytes = (length: number) => {
-    const view = new Uint8Array(buffer, offset, length)
-    offset += length
-    return view
-  }
-  const doubles = () => {
-    const view = new Float64Array(buffer, offset, batchEntries)
-    offset += batchEntries * doubleBytes
-    return view
-  }
+/** Makes columns for `count` entries. */
+export function createFactsBatch(count: number): FactsBatch {
   return {
-    firstLeafIndex,
     count,
-    epochs: doubles(),
-    seqs: doubles(),
-    prevs: bytes(batchEntries * hashBytes),
-    leaves: bytes(batchEntries * hashBytes),
-    eventIds: bytes(batchEntries * idBytes),
-    roles: bytes(batchEntries),
-    buffer,
+    leafIndices: new Float64Array(count),
+    epochs: new Float64Array(count),
+    seqs: new Float64Array(count),
+    prevs: new Uint8Array(count * hashBytes),
+    leaves: new Uint8Array(count * hashBytes),
+    eventIds: Buffer.alloc(count * idBytes),
+    roles: new Uint8Array(count),
   }
 }
 
@@ -66,39 +48,48 @@ export function factsBatch(options: {
 export function putFacts(
   batch: FactsBatch,
   index: number,
-  facts: {
-    epoch: number
-    seq: number
-    prev: Uint8Array
-    leafHash: Uint8Array
-    eventId: Uint8Array
-    role: EntryRole
-  },
+  entry: Pick<ScannedEntry, 'epoch' | 'seq' | 'prev' | 'eventId' | 'role'>,
+  leaf: { leafIndex: number; leafHash: Uint8Array },
 ): void {
-  batch.epochs[index] = facts.epoch
-  batch.seqs[index] = facts.seq
-  batch.prevs.set(facts.prev, index * hashBytes)
-  batch.leaves.set(facts.leafHash, index * hashBytes)
-  batch.eventIds.set(facts.eventId, index * idBytes)
-  batch.roles[index] = facts.role
+  batch.leafIndices[index] = leaf.leafIndex
+  batch.epochs[index] = entry.epoch
+  batch.seqs[index] = entry.seq
+  batch.prevs.set(entry.prev, index * hashBytes)
+  batch.leaves.set(leaf.leafHash, index * hashBytes)
+  batch.eventIds.set(entry.eventId, index * idBytes)
+  batch.roles[index] = entry.role
 }
 
 /** A log as the chain sees it: batches in leaf order. */
 export interface FactsSource {
-  /** Origin of the log, for findings. */
-  readonly origin: string
-  /** The next batch, or undefined at the log's end. */
+  /** How findings name the log. */
+  readonly where: string
+  /**
+   * Where its first entry stands in the writer's order, so that a log that comes later need not be
+   * opened before its turn. Undefined when that is not known: then it is opened at once.
+   */
+  readonly first: ChainKey | undefined
+  /** The next batch, or undefined at the log's end. Batches are not empty. */
   next(): Promise<FactsBatch | undefined>
 }
 
-/** `event_id` in its usual form from the 16 bytes at `index`. */
+/** `event_id` of the entry at `index`, in its usual form. */
 export function eventIdAt(batch: FactsBatch, index: number): string {
-  return formatUuid(batch.eventIds.subarray(index * idBytes, (index + 1) * idBytes))
+  return formatUuid(batch.eventIds.toString('hex', index * idBytes, (index + 1) * idBytes))
 }
 
-/** The usual form of a UUID. */
-export function formatUuid(bytes: Uint8Array): string {
-  const hex = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')
+/** The same as a key of a map: 16 characters, one a byte. */
+export function eventIdKeyAt(batch: FactsBatch, index: number): string {
+  return batch.eventIds.toString('latin1', index * idBytes, (index + 1) * idBytes)
+}
+
+/** From a key of a map to the usual form. */
+export function eventIdOfKey(key: string): string {
+  return formatUuid(Buffer.from(key, 'latin1').toString('hex'))
+}
+
+/** The usual form of the 32 hex digits of a UUID. */
+export function formatUuid(hex: string): string {
   const parts = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20)]
   return `${parts.join('-')}-${hex.slice(20)}`
 }
