@@ -26,7 +26,11 @@ export interface LedgerPaths {
 
 /** Paths of the ledger in an instance's directory. */
 export function ledgerPaths(directory: string, headDirectory?: string): LedgerPaths {
-  const root = join(directory, 'ledger')
+  return pathsBelow(join(directory, 'ledger'), headDirectory)
+}
+
+/** Paths of a ledger whose folder is `root`, whatever its name. */
+export function pathsBelow(root: string, headDirectory?: string): LedgerPaths {
   return {
     root,
     lock: join(root, 'lock'),

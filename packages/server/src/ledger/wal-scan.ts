@@ -38,6 +38,12 @@ export interface WalEnd {
 
 type Segment = NonNullable<ReturnType<typeof parseSegmentName>>
 
+/** A segment from byte `base` on, which begins a sector. */
+interface SegmentPart {
+  readonly bytes: Uint8Array
+  readonly base: number
+}
+
 // The unit that every disk writes whole or not at all.
 const sectorBytes = 512
 const chunk = new Uint8Array(64 * 1024)
@@ -67,21 +73,17 @@ export async function scanWal(
   const segments = await listSegments(fs, directory)
   let position = from
   for (;;) {
-    const bytes = await fs.readFile(join(directory, position.segment))
-    if (bytes === undefined) {
-      throw rollbackFailure(
-        `the write-ahead log has no segment ${position.segment}, where it ended`,
-      )
-    }
-    if (position === from) checkStart(bytes, from)
-    position = scanSegment(bytes, position, visit)
-    const tornBytes = lastNonZero(bytes, position.offset) + 1 - position.offset
+    const part = await readPart(fs, directory, position)
+    if (position === from) checkStart(part, from)
+    position = scanSegment(part, position, visit)
+    const at = position.offset - part.base
+    const tornBytes = lastNonZero(part.bytes, at) + 1 - at
     const following = segmentsAfter(segments, position)
-    if (tornBytes > 0) judgeTail(bytes, position, following.length > 0)
+    if (tornBytes > 0) judgeTail(part, position, following.length > 0)
     const [next] = following
     if (next === undefined) {
       await refuseLaterEpochs(fs, directory, segments, position)
-      return { position, tornBytes: Math.max(0, tornBytes) }
+      return { position, tornBytes }
     }
     if (next.firstIndex !== position.index) {
       throw corruptFailure(
@@ -93,15 +95,28 @@ export async function scanWal(
   }
 }
 
+/** Reads a segment from the sector on in which the frame before `offset` ends. */
+async function readPart(
+  fs: LedgerFs,
+  directory: string,
+  { segment, offset }: WalPosition,
+): Promise<SegmentPart> {
+  const before = Math.max(0, offset - frameTrailerBytes)
+  const base = before - (before % sectorBytes)
+  const bytes = await fs.readFile(join(directory, segment), base)
+  if (bytes !== undefined) return { bytes, base }
+  throw rollbackFailure(`the write-ahead log has no segment ${segment}, where it ended`)
+}
+
 /** Takes the frames of one segment as far as they continue each other. */
 function scanSegment(
-  bytes: Uint8Array,
+  { bytes, base }: SegmentPart,
   start: WalPosition,
   visit: (frame: Frame, end: WalPosition) => void,
 ): WalPosition {
   let position = start
   for (;;) {
-    const frame = readFrame(bytes, position.offset)
+    const frame = readFrame(bytes, position.offset - base)
     if (frame === undefined || !continues(frame, position)) return position
     position = {
       segment: position.segment,
@@ -118,9 +133,10 @@ function continues(frame: Frame, position: WalPosition): boolean {
 }
 
 /** The frame that ended where the scan starts must still be there: the head remembers its hash. */
-function checkStart(bytes: Uint8Array, { offset, frameHash, segment }: WalPosition): void {
+function checkStart(part: SegmentPart, { offset, frameHash, segment }: WalPosition): void {
   if (offset === 0) return
-  const trailer = bytes.subarray(offset - frameTrailerBytes, offset)
+  const end = offset - part.base
+  const trailer = part.bytes.subarray(end - frameTrailerBytes, end)
   if (equalBytes(trailer, frameHash)) return
   if (trailer.every((byte) => byte === 0)) {
     throw rollbackFailure(`${segment} ends before byte ${offset}, which the head says was written`)
@@ -131,26 +147,26 @@ function checkStart(bytes: Uint8Array, { offset, frameHash, segment }: WalPositi
 }
 
 /** Bytes that do not continue the log: throws unless one unfinished write explains them. */
-function judgeTail(bytes: Uint8Array, position: WalPosition, hasLaterSegment: boolean): void {
+function judgeTail(part: SegmentPart, position: WalPosition, hasLaterSegment: boolean): void {
   const where = `byte ${position.offset} of ${position.segment}, entry ${position.index}`
   if (hasLaterSegment) {
     // The next segment was started when every frame of this one had been acknowledged.
     throw corruptFailure(`the frame at ${where}, is damaged, and a later segment exists`)
   }
-  const later = findLaterFrame(bytes, position)
+  const later = findLaterFrame(part, position)
   if (later !== undefined) {
     throw corruptFailure(
       `the frame at ${where}, is damaged, and a whole frame with entry ${later} follows it`,
     )
   }
-  if (wasWrittenWhole(bytes, position.offset)) {
+  if (wasWrittenWhole(part.bytes, position.offset - part.base)) {
     throw corruptFailure(`the frame at ${where}, was written whole and has been changed since`)
   }
 }
 
-function findLaterFrame(bytes: Uint8Array, position: WalPosition): number | undefined {
+function findLaterFrame({ bytes, base }: SegmentPart, position: WalPosition): number | undefined {
   const haystack = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
-  let at = haystack.indexOf(frameMagic, position.offset + 1)
+  let at = haystack.indexOf(frameMagic, position.offset - base + 1)
   while (at !== -1) {
     const frame = readFrame(bytes, at)
     if (frame !== undefined && frame.firstIndex > position.index) return frame.firstIndex
