@@ -186,8 +186,9 @@ function toolDraft(source: AnswerSource): Draft {
   const triggered = mode === 'tool_use' || mode === 'spawn_agent'
   // The tool has run: answer now, or the client would ask for ever.
   if (prompt.toolResult !== undefined && triggered) return plain(source)
-  const wanted = mode === 'spawn_agent' ? ['Agent', 'Task'] : [prompt.forcedTool ?? 'Bash', 'Bash']
-  const tool = prompt.tools.find(({ name }) => wanted.includes(name)) ?? prompt.tools[0]
+  const wanted = mode === 'spawn_agent' ? ['Agent', 'Task'] : [prompt.forcedTool, 'Bash']
+  const tools = wanted.flatMap((wish) => prompt.tools.find(({ name }) => name === wish) ?? [])
+  const tool = tools[0] ?? prompt.tools[0]
   return { content: [toolCall(source, tool)], stopReason: 'tool_use' }
 }
 

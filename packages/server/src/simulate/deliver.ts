@@ -27,8 +27,8 @@ export interface Delivery {
   readonly slowMs: number
   /** Delay before every part of `slow_drip`. */
   readonly dripMs: number
-  /** Resolves after `ms`, or at once when the caller is gone. */
-  wait(ms: number, signal: AbortSignal): Promise<void>
+  /** Resolves after `ms`, or when `gone` does. */
+  wait(ms: number, gone: Promise<void>): Promise<void>
 }
 
 /** What became of a reply. */
@@ -48,39 +48,33 @@ export async function deliver(
   response: ServerResponse,
   delivery: Delivery,
 ): Promise<Delivered> {
-  const gone = goneSignal(response)
+  const gone = new Promise<void>((resolve) => {
+    response.once('close', resolve)
+  })
   if (transport.informational) await sendInformational(response)
   if (transport.ending === 'silent') {
-    await gone.promise
+    await gone
     return { bytes: 0, end: 'client_abort' }
   }
   const pauses = pausesOf(transport, delivery)
   const firstMs = pauses.first()
-  if (firstMs > 0) await delivery.wait(firstMs, gone.signal)
+  if (firstMs > 0) await delivery.wait(firstMs, gone)
   const pieces = piecesOf(transport, delivery.chunking)
-  if (transport.head && !gone.signal.aborted) sendHead(transport, response, delivery.chunking)
+  const parts = transport.reply.parts.values()
+  if (transport.head && !response.destroyed) sendHead(transport, response, delivery.chunking)
   let bytes = 0
+  let begun = 0
   for (const piece of pieces) {
-    const pauseMs = pauses.next()
-    if (pauseMs > 0) await delivery.wait(pauseMs, gone.signal)
-    if (gone.signal.aborted) break
+    // A part may go out in many pieces; the pause is before the first of them.
+    const pauseMs = bytes >= begun ? pauses.next() : 0
+    while (begun <= bytes) begun += parts.next().value?.length ?? Infinity
+    if (pauseMs > 0) await delivery.wait(pauseMs, gone)
+    if (response.destroyed) break
     bytes += piece.length
-    if (!response.write(piece)) await Promise.race([drained(response), gone.promise])
+    if (!response.write(piece)) await Promise.race([drained(response), gone])
   }
-  if (gone.signal.aborted) return { bytes, end: 'client_abort' }
-  return { bytes, end: await finish(transport, response, gone.promise) }
-}
-
-/** Tells once, in two forms, that the response is over, whoever ended it. */
-function goneSignal(response: ServerResponse): { signal: AbortSignal; promise: Promise<void> } {
-  const controller = new AbortController()
-  const promise = new Promise<void>((resolve) => {
-    response.once('close', () => {
-      controller.abort()
-      resolve()
-    })
-  })
-  return { signal: controller.signal, promise }
+  if (response.destroyed) return { bytes, end: 'client_abort' }
+  return { bytes, end: await finish(transport, response, gone) }
 }
 
 function drained(response: ServerResponse): Promise<void> {

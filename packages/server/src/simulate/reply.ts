@@ -55,6 +55,7 @@ export interface Reply {
 /** What replies depend on besides the request. */
 export interface ReplyContext {
   readonly seed: string
+  readonly organizationId: string
   readonly library: Library
   readonly deltaChars: number
   readonly hugeBytes: number
@@ -259,13 +260,12 @@ function factsOf(answer: Answer): Partial<ReplyFacts> {
 }
 
 function headersOf({ seeded, requestId, context }: Work, contentType: string): string[] {
-  const organization = createSeeded(`${context.seed}|organization`).bytes(16).toString('hex')
   const reset = context.resetTime()
   const trace = `00-${seeded.bytes(16).toString('hex')}-${seeded.bytes(8).toString('hex')}-01`
   const headers = [
     ['content-type', contentType],
     ['request-id', requestId],
-    ['anthropic-organization-id', uuidOf(organization)],
+    ['anthropic-organization-id', context.organizationId],
     ['anthropic-ratelimit-requests-limit', String(organizationRate)],
     ['anthropic-ratelimit-requests-remaining', String(organizationRate - 1 - seeded.below(200))],
     ['anthropic-ratelimit-requests-reset', reset],
@@ -277,8 +277,4 @@ function headersOf({ seeded, requestId, context }: Work, contentType: string): s
   ]
   if (contentType.startsWith('text/event-stream')) headers.push(['cache-control', 'no-cache'])
   return headers.flat()
-}
-
-function uuidOf(hex: string): string {
-  return hex.replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12})$/, '$1-$2-4$3-8$4-$5')
 }

@@ -21,7 +21,7 @@ function sample(schema: Schema, seeded: Seeded, depth: number): unknown {
   const [choice] = listOf(schema['enum'])
   if (choice !== undefined) return choice
   const [variant] = [...listOf(schema['anyOf']), ...listOf(schema['oneOf'])].filter(isSchema)
-  if (variant !== undefined) return sample(variant, seeded, depth - 1)
+  if (variant !== undefined) return depth > 0 ? sample(variant, seeded, depth - 1) : null
   const type = Array.isArray(schema['type']) ? schema['type'][0] : schema['type']
   switch (type) {
     case 'string':

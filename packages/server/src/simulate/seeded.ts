@@ -18,6 +18,8 @@ export interface Seeded {
   id(length: number): string
   /** `length` bytes. */
   bytes(length: number): Buffer
+  /** A version 4 UUID. */
+  uuid(): string
 }
 
 /** Makes a stream of values from `seedText`: Chris Doty-Humphrey's sfc32 over a SHA-256 of it. */
@@ -36,10 +38,23 @@ export function createSeeded(seedText: string): Seeded {
     return sum >>> 0
   }
   const below = (limit: number) => Math.floor((next() / 0x1_0000_0000) * limit)
+  const bytes = (length: number) => {
+    const made = Buffer.allocUnsafe(length)
+    for (let index = 0; index < length; index += 1) made[index] = next() >>> 24
+    return made
+  }
   return {
     below,
     pick: (choices) => choices[below(choices.length)] ?? choices[0],
-    id: (length) => Array.from({ length }, () => base58[below(58)]).join(''),
-    bytes: (length) => Buffer.from(Array.from({ length }, () => below(256))),
+    id(length) {
+      let id = ''
+      for (let index = 0; index < length; index += 1) id += base58[below(58)] ?? ''
+      return id
+    },
+    bytes,
+    uuid() {
+      const hex = bytes(16).toString('hex')
+      return hex.replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12})$/, '$1-$2-4$3-8$4-$5')
+    },
   }
 }

@@ -9,7 +9,6 @@
  */
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type Clock, systemClock } from '@affidavit/sdk/capture'
 import { createModeBoard, type ModeBoard } from './board.ts'
 import { answerControl } from './control.ts'
@@ -19,6 +18,7 @@ import { type Chunking, type Mode, type ModeSetting } from './modes.ts'
 import { pathOf, readBody, receivedRequest } from './receive.ts'
 import { createRecorder, type Recorder, type SimulatedExchange } from './recorder.ts'
 import { replyTo, type ReplyContext } from './reply.ts'
+import { createSeeded } from './seeded.ts'
 import { transportOf } from './transport.ts'
 
 /** Settings of a simulator; every one has a default. */
@@ -110,12 +110,14 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
 
 function createState(options: SimulatorOptions): State {
   const clock = options.clock ?? systemClock
+  const seed = options.seed ?? 'affidavit'
   return {
     options,
     recorder: createRecorder({ keep: options.record ?? 'digests', clock }),
     board: createModeBoard({ mode: options.mode ?? 'ok' }),
     context: {
-      seed: options.seed ?? 'affidavit',
+      seed,
+      organizationId: createSeeded(`${seed}|organization`).uuid(),
       library: openLibrary(),
       deltaChars: options.deltaChars ?? 32,
       hugeBytes: options.hugeBytes ?? 10 * 1024 * 1024,
@@ -126,9 +128,18 @@ function createState(options: SimulatorOptions): State {
       cadence: options.cadence ?? cadenceNone,
       slowMs: options.slowMs ?? 5000,
       dripMs: options.dripMs ?? 250,
-      wait: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => undefined),
+      wait,
     },
   }
+}
+
+async function wait(ms: number, gone: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const passed = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms)
+  })
+  await Promise.race([passed, gone])
+  clearTimeout(timer)
 }
 
 /** Gives the next full minute, formatted once a minute. */
