@@ -19,6 +19,18 @@ const isPlainText = /^[ !#-[\]-~]*$/
 // Above this length JSON.stringify, which scans in native code, beats the pattern.
 const plainTextLengthMax = 64
 
+// Objects of one kind have their names in one order, call after call: sorting costs as much as all
+// the rest of writing a record, comparing with the last order seen next to nothing.
+const orderSlots = 256
+const orderNamesMax = 64
+
+interface Order {
+  readonly names: readonly string[]
+  readonly sorted: readonly string[]
+}
+
+const orders: (Order | undefined)[] = Array.from({ length: orderSlots })
+
 /**
  * RFC 8785 text of `value`.
  *
@@ -27,15 +39,27 @@ const plainTextLengthMax = 64
  *   neither plain nor arrays, and nesting beyond `canonicalDepthMax`.
  */
 export function canonicalize(value: unknown): string {
-  return write(value, 0)
+  return write(value, 0, Number.isFinite)
 }
 
-function write(value: unknown, depth: number): string {
+/**
+ * As `canonicalize`, for values that hold no numbers but integers between -(2^53 - 1) and 2^53 - 1,
+ * which every JSON library reads alike.
+ *
+ * @throws AuditError `ERR_CANONICAL_UNSUPPORTED` as `canonicalize` does, and for any other number.
+ */
+export function canonicalizeIntegers(value: unknown): string {
+  return write(value, 0, Number.isSafeInteger)
+}
+
+type IsNumber = (value: unknown) => boolean
+
+function write(value: unknown, depth: number, isNumber: IsNumber): string {
   switch (typeof value) {
     case 'string':
       return writeString(value)
     case 'number':
-      if (!Number.isFinite(value)) throw unsupported('a number that is not finite')
+      if (!isNumber(value)) throw unsupported('a number that is not finite, or here no integer')
       // `-0` gives `0`, as section 3.2.2.3 asks.
       return `${value}`
     case 'boolean':
@@ -45,32 +69,56 @@ function write(value: unknown, depth: number): string {
       if (depth >= canonicalDepthMax) {
         throw unsupported(`nesting deeper than ${canonicalDepthMax} levels`)
       }
-      return Array.isArray(value) ? writeArray(value, depth + 1) : writeObject(value, depth + 1)
+      if (Array.isArray(value)) return writeArray(value, depth + 1, isNumber)
+      return writeObject(value, depth + 1, isNumber)
     default:
       throw unsupported(`a value of type ${typeof value}`)
   }
 }
 
-function writeArray(values: readonly unknown[], depth: number): string {
+function writeArray(values: readonly unknown[], depth: number, isNumber: IsNumber): string {
   let text = '['
   for (let at = 0; at < values.length; at++) {
     if (at > 0) text += ','
-    text += write(values[at], depth)
+    text += write(values[at], depth, isNumber)
   }
   return `${text}]`
 }
 
-function writeObject(object: object, depth: number): string {
+function writeObject(object: object, depth: number, isNumber: IsNumber): string {
   if (!isPlain(object)) throw unsupported('an object that is neither plain nor an array')
-  const names = Object.keys(object)
-  if (!isSorted(names)) names.sort()
   let text = '{'
   let separator = ''
-  for (const name of names) {
-    text += `${separator}${writeString(name)}:${write(object[name], depth)}`
+  for (const name of sortNames(Object.keys(object))) {
+    text += `${separator}${writeString(name)}:${write(object[name], depth, isNumber)}`
     separator = ','
   }
   return `${text}}`
+}
+
+/** The names by UTF-16 code units, which is how `sort` compares strings. */
+function sortNames(names: readonly string[]): readonly string[] {
+  const { length } = names
+  if (length < 2) return names
+  if (length > orderNamesMax) return names.toSorted()
+  const slot = (length * 31 + lengthAt(names, 0) * 7 + lengthAt(names, length - 1)) % orderSlots
+  const known = orders[slot]
+  if (known !== undefined && isSameList(known.names, names)) return known.sorted
+  const sorted = names.toSorted()
+  orders[slot] = { names, sorted }
+  return sorted
+}
+
+function isSameList(left: readonly string[], right: readonly string[]): boolean {
+  if (left.length !== right.length) return false
+  for (let at = 0; at < left.length; at++) {
+    if (left[at] !== right[at]) return false
+  }
+  return true
+}
+
+function lengthAt(names: readonly string[], index: number): number {
+  return names[index]?.length ?? 0
 }
 
 function writeString(text: string): string {
@@ -85,15 +133,6 @@ function isWellFormed(text: string): boolean {
 
 function knowsWellFormed(_text: string): _text is string & { isWellFormed(): boolean } {
   return hasWellFormed
-}
-
-function isSorted(names: readonly string[]): boolean {
-  let previous = ''
-  for (const name of names) {
-    if (name < previous) return false
-    previous = name
-  }
-  return true
 }
 
 function isPlain(object: object): object is Record<string, unknown> {

@@ -8,7 +8,7 @@
  */
 import { assert } from './assert.ts'
 import { toHex, utf8Decode, utf8Encode } from './bytes.ts'
-import { canonicalize } from './canonical.ts'
+import { canonicalizeIntegers } from './canonical.ts'
 import { AuditError } from './errors.ts'
 import { sha256Hex } from './hash.ts'
 import { entryBytesMax, type Entry, type EntryBody, type WriterStamp } from './record.ts'
@@ -32,10 +32,7 @@ export function encodeBody(body: EntryBody): string {
       throw new AuditError('ERR_ENTRY_MALFORMED', 'an entry field sorts after `writer`')
     }
   }
-  if (!holdsIntegersOnly(body)) {
-    throw new AuditError('ERR_CANONICAL_UNSUPPORTED', 'an entry holds a number that is no integer')
-  }
-  return canonicalize(body)
+  return canonicalizeIntegers(body)
 }
 
 /**
@@ -75,16 +72,7 @@ export function encodeEntry(body: EntryBody, writer: WriterStamp): Uint8Array {
  */
 export function parseEntry(bytes: Uint8Array): Entry {
   if (bytes.length > entryBytesMax) throw malformed(`it is longer than ${entryBytesMax} bytes`)
-  let value: unknown
-  let canonical: boolean
-  try {
-    const text = utf8Decode(bytes)
-    value = JSON.parse(text)
-    canonical = canonicalize(value) === text
-  } catch (cause) {
-    throw malformed('it is not JSON in UTF-8', cause)
-  }
-  if (!canonical) throw malformed('it is not in its one canonical form (RFC 8785)')
+  const value = readCanonical(bytes)
   if (!isObject(value)) throw malformed('it is not a JSON object')
   const fault = faultOf(value)
   if (fault !== undefined) throw malformed(fault)
@@ -126,6 +114,26 @@ export function writerIdOf(publicKey: Uint8Array): string {
   return sha256Hex(publicKey).slice(0, 16)
 }
 
+function readCanonical(bytes: Uint8Array): unknown {
+  let text: string
+  let value: unknown
+  let canonical: string
+  try {
+    text = utf8Decode(bytes)
+    value = JSON.parse(text)
+  } catch {
+    // No cause: the runtime's message quotes the text.
+    throw malformed('it is not JSON in UTF-8')
+  }
+  try {
+    canonical = canonicalizeIntegers(value)
+  } catch (cause) {
+    throw malformed('it holds a value that entries cannot hold, such as a fraction', cause)
+  }
+  if (canonical !== text) throw malformed('it is not in its one canonical form (RFC 8785)')
+  return value
+}
+
 function faultOf(entry: Readonly<Record<string, unknown>>): string | undefined {
   if (entry.v !== 1) return 'its schema version `v` is not 1'
   if (!matches(entry.kind, kindPattern)) return '`kind` is missing or malformed'
@@ -136,7 +144,7 @@ function faultOf(entry: Readonly<Record<string, unknown>>): string | undefined {
   if (!isObject(entry.writer) || !isWriterStamp(entry.writer)) {
     return '`writer` is missing or malformed'
   }
-  return holdsIntegersOnly(entry) ? undefined : 'it holds a number that is no integer'
+  return undefined
 }
 
 /** What every entry has is checked; the rest of the schema is optional to a reader. */
@@ -152,15 +160,6 @@ function isWriterStamp(writer: Readonly<Record<string, unknown>>): boolean {
     matches(writer.prev, /^[0-9a-f]{64}$/) &&
     matches(writer.log, writerLogPattern)
   )
-}
-
-function holdsIntegersOnly(value: unknown): boolean {
-  if (typeof value === 'number') return Number.isSafeInteger(value)
-  if (typeof value !== 'object' || value === null) return true
-  for (const part of Array.isArray(value) ? value : Object.values(value)) {
-    if (!holdsIntegersOnly(part)) return false
-  }
-  return true
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
