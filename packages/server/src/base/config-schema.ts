@@ -139,6 +139,13 @@ const limits = z.strictObject({
     min: mebibyte,
     max: 64 * 1024 * mebibyte,
   }),
+  exchanges: integer({
+    text: 'Exchanges at one time; above it 429 with `retry-after`.',
+    unit: 'exchanges',
+    default: 10_000,
+    min: 1,
+    max: 60_000,
+  }),
   header_bytes: integer({
     text: 'Headers of one request, and of one answer.',
     unit: 'bytes',
@@ -161,6 +168,13 @@ const limits = z.strictObject({
     default: 500,
     min: 0,
     max: 60_000,
+  }),
+  stalled_ms: integer({
+    text: 'How long a caller may take nothing of an answer that waits for it.',
+    unit: 'ms',
+    default: 900_000,
+    min: 1_000,
+    max: 86_400_000,
   }),
   keep_alive_ms: integer({
     text: 'Idle time after which a caller’s connection is closed; longer than any load balancer’s.',
