@@ -52,6 +52,19 @@ export interface WriterStamp {
   readonly seq: number
 }
 
+/** Set by a gateway on what an application's own spool delivered: which of its records this is. */
+export interface IngestStamp {
+  readonly epoch: number
+  /** Id of the spool. */
+  readonly id: string
+  /** Id of the gateway key that brought it. */
+  readonly key: string
+  readonly seq: number
+}
+
+/** A body that came through a gateway's ingest endpoint. */
+export type Ingested<Body extends EntryBody> = Body & { readonly ingest: IngestStamp }
+
 /** Trust level of each identity claim. */
 export interface IdentityTrust {
   readonly application: Trust
