@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { concatBytes, equalBytes, toHex } from './bytes.ts'
+import { isAuditError } from './errors.ts'
 import { leafHash } from './hash.ts'
 import { signCheckpoint } from './tlog/checkpoint.ts'
 import { rootOf } from './tlog/merkle.ts'
@@ -80,6 +82,40 @@ export function withFlippedByte(log: TestLog, path: string, at: number): TestLog
 /** The log with other files. */
 export function withFiles(log: TestLog, files: Map<string, Uint8Array>): TestLog {
   return { ...log, files, read: async (path) => files.get(path), list: () => files.keys() }
+}
+
+/** Every text or file that differs from `bytes` in one place: changed, lost, added, cut there. */
+export function* mutationsOf(bytes: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at] ?? 0
+    const [before, after] = [bytes.subarray(0, at), bytes.subarray(at + 1)]
+    for (const other of [byte ^ 0x01, byte ^ 0x20, byte ^ 0x80, 0x00, 0x0a, 0x20, 0x30, 0x3d]) {
+      if (other !== byte) yield concatBytes(before, Uint8Array.of(other), after)
+    }
+    yield concatBytes(before, after)
+    for (const added of [byte, 0x0a, 0x20, 0x30, 0x3d]) {
+      yield concatBytes(before, Uint8Array.of(added), bytes.subarray(at))
+    }
+    yield before
+  }
+  for (const added of [0x00, 0x0a, 0x20, 0x30, 0x41]) yield concatBytes(bytes, Uint8Array.of(added))
+}
+
+/**
+ * Mutations of a valid text that a canonical parser must refuse or read as something else, and does
+ * not: those for which `reformat` gives a text that is not the one it read. A parser that is right has
+ * none. `reformat` throws an AuditError where the parser refuses; any other error counts as a fault.
+ */
+export function faultsOf(valid: Uint8Array, reformat: (bytes: Uint8Array) => Uint8Array): string[] {
+  const faults: string[] = []
+  for (const mutation of mutationsOf(valid)) {
+    try {
+      if (!equalBytes(reformat(mutation), mutation)) faults.push(toHex(mutation))
+    } catch (error) {
+      if (!isAuditError(error)) faults.push(`${toHex(mutation)}: ${String(error)}`)
+    }
+  }
+  return faults
 }
 
 function writeTiles(
