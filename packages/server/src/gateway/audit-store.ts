@@ -34,13 +34,14 @@ export interface EntryLog {
   /** Resolves when the entry's frame is on disk. */
   append(append: EntryAppend): Promise<unknown>
   onStateChange(listener: (state: EntryLog['state'], error?: AuditError) => void): () => void
-  close(): Promise<void>
 }
 
 /** What one opening gives. */
 export interface OpenedStore {
   readonly log: EntryLog
-  readonly ring: NameRing & { readonly open: boolean; close(): Promise<void> }
+  readonly ring: NameRing & { readonly open: boolean }
+  /** Closes everything that was opened, the ledger last: its lock guards the rest. */
+  close(): Promise<void>
 }
 
 export interface AuditStoreOptions {
@@ -223,10 +224,11 @@ async function tryOpen(options: AuditStoreOptions): Promise<OpenedStore | AuditE
   }
 }
 
-async function closeQuietly({ ring, log }: OpenedStore, logger: Log): Promise<void> {
-  for (const result of await Promise.allSettled([ring.close(), log.close()])) {
-    if (result.status === 'fulfilled') continue
-    logger.warn(errorFields(result.reason), 'audit store did not close cleanly')
+async function closeQuietly(store: OpenedStore, log: Log): Promise<void> {
+  try {
+    await store.close()
+  } catch (error) {
+    log.warn(errorFields(error), 'audit store did not close cleanly')
   }
 }
 

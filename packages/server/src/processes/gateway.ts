@@ -4,27 +4,22 @@
  *
  * @module
  */
-import { systemClock, type CaptureOptions, type Clock } from '@affidavit/sdk/capture'
+import { systemClock, type Clock } from '@affidavit/sdk/capture'
 import {
   loadConfig,
   parseAddress,
   processSources,
-  readSecret,
   type Config,
   type ConfigSources,
 } from '../base/config.ts'
 import type { Log } from '../base/log.ts'
 import { createMetrics, type Metrics } from '../base/metrics.ts'
-import { pause, pooledRandom, standardLog, startTimer } from '../base/system.ts'
-import { gatewayKeysPath, openGatewayKeys } from '../control/keys.ts'
-import { createPolicies } from '../control/policies.ts'
+import { pause, pooledRandom, standardLog } from '../base/system.ts'
 import { openAuditStore, type AuditStore } from '../gateway/audit-store.ts'
-import { createClientAddress } from '../gateway/client-address.ts'
 import type { GatewayContext } from '../gateway/context.ts'
-import { createGatewayMetrics } from '../gateway/gateway-metrics.ts'
-import { startGatewayServer, type GatewayServer } from '../gateway/server.ts'
-import { createUpstream } from '../gateway/upstream.ts'
+import type { GatewayServer } from '../gateway/server.ts'
 import type { LedgerOptions } from '../ledger/ledger.ts'
+import { createContext, startServer } from './gateway-parts.ts'
 import { createStoreOpener } from './store.ts'
 
 export interface GatewayOptions {
@@ -71,9 +66,9 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const metrics = createMetrics()
   const sources = options.sources ?? processSources()
   try {
-    const capture = captureOptions(config, clock, opener.hashKeys)
-    const context = createContext({ config, clock, random, log, metrics, store, capture, sources })
-    const server = await startServer(config, context, metrics)
+    const parts = { config, clock, random, log, metrics, store, opener, sources }
+    const context = createContext(parts)
+    const server = await startServer(parts, context)
     const { host } = parseAddress(config.gateway.listen)
     const url = `http://${host.includes(':') ? `[${host}]` : host}:${server.port}`
     log.info({ url, upstream: config.gateway.upstream.anthropic }, 'gateway listens')
@@ -94,60 +89,6 @@ export async function main(config: Config = loadConfig()): Promise<void> {
   await gateway.close()
 }
 
-interface Parts extends Pick<GatewayContext, 'clock' | 'random' | 'log' | 'store' | 'capture'> {
-  readonly config: Config
-  readonly metrics: Metrics
-  readonly sources: ConfigSources
-}
-
-function createContext(parts: Parts): GatewayContext {
-  const { config, store, sources } = parts
-  const { gateway } = config
-  const live: GatewayContext['live'] = new Set()
-  const bodies = { bytes: 0 }
-  const held = gateway.providerKeys.anthropic
-  return {
-    ...parts,
-    metrics: createGatewayMetrics(parts.metrics, {
-      live: () => live.size,
-      bodyBytes: () => bodies.bytes,
-      isOpen: () => store.closedBy === undefined,
-      unrecordedPending: () => store.unrecorded,
-      reopened: () => store.reopened,
-    }),
-    startTimer,
-    clientAddress: addressesFor(config),
-    upstream: createUpstream(config),
-    providerKey: held === undefined ? null : readSecret(held, sources),
-    defaultApplication: gateway.defaultApplication,
-    limits: gateway.limits,
-    bodies,
-    live,
-  }
-}
-
-function startServer(
-  config: Config,
-  context: GatewayContext,
-  metrics: Metrics,
-): Promise<GatewayServer> {
-  const { gateway } = config
-  const path = gatewayKeysPath(config.dataDir, config.instance)
-  return startGatewayServer({
-    context,
-    keys: openGatewayKeys(path, (keys) => context.log.info({ keys }, 'gateway keys read')),
-    policies: createPolicies(config),
-    listen: parseAddress(gateway.listen),
-    unknownPaths: gateway.unknownPaths,
-    requireGatewayKey: gateway.requireGatewayKey,
-    headerBytes: gateway.limits.headerBytes,
-    keepAliveMs: gateway.limits.keepAliveMs,
-    shutdownMs: gateway.limits.shutdownMs,
-    ownPaths: new Map(),
-    renderMetrics: () => metrics.render(),
-  })
-}
-
 /** Order matters: no exchange may run when the store closes. */
 async function close(
   server: GatewayServer,
@@ -157,18 +98,4 @@ async function close(
   await upstream.close()
   await store.close()
   log.info({}, 'gateway stopped')
-}
-
-function captureOptions(
-  config: Config,
-  clock: Clock,
-  hashKeys: CaptureOptions['hashKeys'],
-): CaptureOptions {
-  if (config.gateway.ipAddress !== 'full') return { clock, hashKeys }
-  return { clock, hashKeys, ipMask: { v4Bits: 32, v6Bits: 128 } }
-}
-
-function addressesFor(config: Config): GatewayContext['clientAddress'] {
-  if (config.gateway.ipAddress === 'none') return () => undefined
-  return createClientAddress(config.gateway.trustedProxies)
 }

@@ -8,13 +8,19 @@ import { join } from 'node:path'
 import type { Clock, HashKeys } from '@affidavit/sdk/capture'
 import type { Config } from '../base/config.ts'
 import type { Log, LogFields } from '../base/log.ts'
+import { openMarksFile } from '../ingest/marks-file.ts'
+import { openMarks, type Marks } from '../ingest/marks.ts'
 import type { OpenedStore } from '../gateway/audit-store.ts'
+import { openLedgerReader } from '../ledger/read.ts'
 import { openLedger, type Ledger, type LedgerOptions } from '../ledger/ledger.ts'
 import { hashKeysFor, openLookupKey, openTenantHashKeys } from '../vault/hash-keys.ts'
 import { ensureIdentityKeys, openIdentitySealer } from '../vault/identity-keys.ts'
 import { ringPath } from '../vault/resolve.ts'
 import { openRingFile } from '../vault/ring-file.ts'
 import { openKeyRing, type KeyRing } from '../vault/subjects.ts'
+
+// A request of the ingest endpoint has at most 10,000 records, and few run at one time.
+const newestEntriesPerLog = 16_384
 
 export interface StoreSources {
   readonly config: Config
@@ -28,7 +34,9 @@ export interface StoreSources {
 /** Opens the store anew each time it is asked, and keeps the keys that outlive one opening. */
 export interface StoreOpener {
   readonly hashKeys: HashKeys
-  open(): Promise<OpenedStore & { readonly log: Ledger; readonly ring: KeyRing }>
+  /** The ingest marks of the store that is open. */
+  marks(): Marks | undefined
+  open(): Promise<OpenedStore & { readonly log: Ledger }>
 }
 
 /** Reads, or makes, the keys of digests; opens nothing else yet. */
@@ -37,16 +45,20 @@ export async function createStoreOpener(sources: StoreSources): Promise<StoreOpe
   const tenant = openTenantHashKeys(config.dataDir, random)
   const identifierKeys = hashKeysFor('tenant', tenant, noSubjectKey)
   let ring: KeyRing | undefined
+  let marks: Marks | undefined
   const hashKeys = hashKeysFor(config.hashing.mode, tenant, (handle) =>
     ring === undefined ? noSubjectKey() : ring.subjectHashKey(handle),
   )
   return {
     hashKeys,
+    marks: () => marks,
     async open() {
       const { ledger } = await openLedger(ledgerOptionsOf(sources))
       try {
-        ring = await openRing(sources, identifierKeys)
-        return { log: ledger, ring }
+        const opened = await openBeside(sources, identifierKeys)
+        ring = opened.ring
+        marks = opened.marks
+        return { log: ledger, ring, close: () => closeAll(opened, ledger) }
       } catch (error) {
         await ledger.close()
         throw error
@@ -87,6 +99,46 @@ async function openRing(sources: StoreSources, identifierKeys: HashKeys): Promis
     log,
     nowMicros: clock.nowMicros(),
   })
+}
+
+interface Beside {
+  readonly ring: KeyRing
+  readonly marks: Marks
+}
+
+/** What is kept beside the ledger, under its lock. */
+async function openBeside(sources: StoreSources, identifierKeys: HashKeys): Promise<Beside> {
+  const { dataDir, instance } = sources.config
+  const ring = await openRing(sources, identifierKeys)
+  try {
+    return { ring, marks: await openIngestMarks(join(dataDir, instance)) }
+  } catch (error) {
+    await ring.close()
+    throw error
+  }
+}
+
+async function closeAll({ ring, marks }: Beside, ledger: Ledger): Promise<void> {
+  try {
+    await Promise.all([ring.close(), marks.close()])
+  } finally {
+    await ledger.close()
+  }
+}
+
+async function openIngestMarks(directory: string): Promise<Marks> {
+  const file = await openMarksFile(join(directory, 'keyring', 'ingest.jsonl'))
+  return openMarks(file, newestEntries(directory))
+}
+
+/** The newest entries of every log: more than can have been ingested since the last mark. */
+async function* newestEntries(directory: string): AsyncGenerator<Uint8Array> {
+  const reader = await openLedgerReader(directory)
+  for (const log of await reader.logs()) {
+    const from = Math.max(0, log.size - newestEntriesPerLog)
+    for await (const { entry } of reader.readEntries(log, from)) yield entry
+  }
+  for await (const { entry } of reader.readUnintegrated()) yield entry
 }
 
 function noSubjectKey(): never {

@@ -68,41 +68,49 @@ export interface KeyRing {
 
 /** Opens the ring: reads the month's rows, cuts a torn tail. */
 export async function openKeyRing(options: KeyRingOptions): Promise<KeyRing> {
-  const known = createKnownNames(monthOf(options.nowMicros))
-  const scan = await scanRows(options.file, (row) => known.add(row))
+  const names = createKnownNames(monthOf(options.nowMicros))
+  const scan = await scanRows(options.file, (row) => names.add(row))
   if (scan.tornBytes > 0) await options.file.truncate(scan.wholeBytes)
   if (scan.tornBytes > 0 || scan.damagedRows > 0) {
     const { tornBytes, damagedRows, rows } = scan
     options.log.warn({ tornBytes, damagedRows, rows }, 'key ring repaired')
   }
-  return createRing(options, known)
+  return createRing(options, names)
 }
 
-function createRing(options: KeyRingOptions, known: KnownNames): KeyRing {
+interface WantedName {
+  readonly kind: RingRow['kind']
+  readonly name: string
+  readonly lookup: string
+}
+
+function createRing(options: KeyRingOptions, names: KnownNames): KeyRing {
   const writer = createRowWriter(options.file, options.log)
   const minting = new Map<string, Promise<string>>()
 
   function resolveName(kind: RingRow['kind'], name: string, atMicros: number) {
-    const month = known.enter(monthOf(atMicros))
-    const cached = known.byName.get(nameKey(kind, name))
+    const known = names.at(monthOf(atMicros))
+    const key = nameKey(kind, name)
+    const cached = known.byName.get(key)
     if (cached !== undefined) return cached
-    const lookup = lookupOf(options.lookupKey, kind, month, name)
+    const lookup = lookupOf(options.lookupKey, kind, known.month, name)
     const found = known.byLookup.get(lookup)
-    if (found !== undefined) {
-      known.remember(kind, name, found)
-      return found
-    }
-    return minting.get(lookup) ?? mint(kind, name, month, lookup)
+    if (found === undefined) return minting.get(lookup) ?? mint({ kind, name, lookup }, known)
+    setBounded(known.byName, key, found)
+    return found
   }
 
-  function mint(kind: RingRow['kind'], name: string, month: string, lookup: string) {
-    if (minting.size >= pendingRowsMax) throw unavailable('too many new names wait for the disk')
-    const promise = mintRow(kind, name, month, lookup).finally(() => minting.delete(lookup))
-    minting.set(lookup, promise)
+  function mint(wanted: WantedName, known: KnownMonth): Promise<string> {
+    if (minting.size >= pendingRowsMax) {
+      return Promise.reject(unavailable('too many new names wait for the disk'))
+    }
+    const promise = mintRow(wanted, known).finally(() => minting.delete(wanted.lookup))
+    minting.set(wanted.lookup, promise)
     return promise
   }
 
-  async function mintRow(kind: RingRow['kind'], name: string, month: string, lookup: string) {
+  async function mintRow({ kind, name, lookup }: WantedName, known: KnownMonth): Promise<string> {
+    const { month } = known
     const handle =
       kind === 'user'
         ? `sub_${base64url(options.random(handleBytes))}`
@@ -111,8 +119,8 @@ function createRing(options: KeyRingOptions, known: KnownNames): KeyRing {
     const salt = kind === 'user' ? { salt: toBase64(options.random(saltBytes)) } : {}
     const row: RingRow = { kind, handle, month, lookup, key: options.sealer.keyId, sealed, ...salt }
     await writer.append(row)
-    known.add(row)
-    known.remember(kind, name, handle)
+    names.add(row)
+    setBounded(known.byName, nameKey(kind, name), handle)
     return handle
   }
 
@@ -124,7 +132,7 @@ function createRing(options: KeyRingOptions, known: KnownNames): KeyRing {
     identifier: (kind, value, atMicros) =>
       isOpaqueId(value) ? value : resolveName(kind, value, atMicros),
     subjectHashKey(handle) {
-      const salt = known.saltOf(handle)
+      const salt = names.saltOf(handle)
       if (salt === undefined) throw unavailable('the hash key of a subject is not in memory')
       return hmacSha256(options.lookupKey, Buffer.concat([utf8Encode('hash\n'), salt]))
     },
@@ -134,43 +142,55 @@ function createRing(options: KeyRingOptions, known: KnownNames): KeyRing {
   }
 }
 
-interface KnownNames {
+/** What is known of one month. */
+interface KnownMonth {
+  readonly month: string
   /** Name as given → handle: what nearly every request finds. */
   readonly byName: Map<string, string>
-  /** Lookup → handle: what the file of this month holds. */
+  /** Lookup → handle: what the file holds. */
   readonly byLookup: Map<string, string>
+}
+
+interface KnownNames {
   add(row: RingRow): void
-  remember(kind: RingRow['kind'], name: string, handle: string): void
-  /** Makes `month` the current one; a new month starts with nothing. */
-  enter(month: string): string
+  /** The month to use for `month`: itself, or the nearest of the two newest. */
+  at(month: string): KnownMonth
   saltOf(handle: string): Uint8Array | undefined
 }
 
-function createKnownNames(firstMonth: string): KnownNames {
-  const byName = new Map<string, string>()
-  const byLookup = new Map<string, string>()
+/**
+ * Names of the two newest months. An older month never returns: a clock that was set back, or a record
+ * that comes late, must not mint a name of the past anew.
+ */
+function createKnownNames(now: string): KnownNames {
   const salts = new Map<string, Uint8Array>()
-  let current = firstMonth
+  let newest = emptyMonth(now)
+  let previous = emptyMonth(monthBefore(now))
   return {
-    byName,
-    byLookup,
     add(row) {
-      if (row.month !== current) return
-      setBounded(byLookup, row.lookup, row.handle)
+      const known = [newest, previous].find((it) => it.month === row.month)
+      if (known === undefined) return
+      setBounded(known.byLookup, row.lookup, row.handle)
       if (row.salt !== undefined) setBounded(salts, row.handle, fromBase64(row.salt))
     },
-    remember: (kind, name, handle) => setBounded(byName, nameKey(kind, name), handle),
-    enter(month) {
-      // A month never returns: a clock that was set back must not mint a name of the past anew.
-      if (month <= current) return current
-      current = month
-      byName.clear()
-      byLookup.clear()
-      // Salts stay: exchanges of the old month may still be running.
-      return current
+    at(month) {
+      if (month > newest.month) {
+        previous = newest
+        newest = emptyMonth(month)
+      }
+      return month === newest.month ? newest : previous
     },
     saltOf: (handle) => salts.get(handle),
   }
+}
+
+function emptyMonth(month: string): KnownMonth {
+  return { month, byName: new Map(), byLookup: new Map() }
+}
+
+function monthBefore(month: string): string {
+  const [year = 0, number = 1] = month.split('-').map(Number)
+  return new Date(Date.UTC(year, number - 2)).toISOString().slice(0, 7)
 }
 
 interface RowWriter {
