@@ -52,8 +52,6 @@ export interface Batch {
   readonly waiters: Waiter[]
   /** Called when the batch is durable, or when it never will be. */
   readonly written: (() => void)[]
-  /** The writer's chain after the last entry. */
-  writer: WriterState
   readonly space: FrameSpace
 }
 
@@ -81,9 +79,9 @@ export function createBatchMemory(): BatchMemory {
   return { slab: Buffer.allocUnsafeSlow(slabBytes), used: 0 }
 }
 
-/** Starts a batch that has room for an entry of `text` at least. */
-export function openBatch(memory: BatchMemory, text: string, writer: WriterState): Batch {
-  const needed = overheadBytes + lengthBytes + Math.min(entryBytesMax, encodedBytesMax(text))
+/** Starts a batch that has room for an entry of `units` UTF-16 code units at least. */
+export function openBatch(memory: BatchMemory, units: number): Batch {
+  const needed = overheadBytes + lengthBytes + Math.min(entryBytesMax, units * bytesPerUnitMax)
   if (memory.used + needed > memory.slab.length) {
     memory.slab = Buffer.allocUnsafeSlow(slabBytes)
     memory.used = 0
@@ -91,34 +89,42 @@ export function openBatch(memory: BatchMemory, text: string, writer: WriterState
   const start = memory.used
   const payloadEnd = start + frameHashPrefix.length + frameHeaderBytes
   const space = { slab: memory.slab, start, payloadEnd }
-  return { entries: [], waiters: [], written: [], writer, space }
+  return { entries: [], waiters: [], written: [], space }
 }
 
 /**
- * Encodes an entry at the end of the batch; `undefined` when it does not fit any more.
+ * Encodes an entry at the end of the batch: a body, and what replaces its last brace. The two are not
+ * joined as text first, because flattening a joined string costs more than encoding both.
  *
+ * @returns the entry, a view of the frame; `undefined` when it does not fit any more.
  * @throws AuditError `ERR_ENTRY_TOO_LARGE`; the batch is as before.
  */
-export function addEntry(
-  { space }: Batch,
-  text: string,
-): { entry: Uint8Array; hash: string } | undefined {
+export function addEntry({ space }: Batch, body: string, stamp: string): Buffer | undefined {
   const { slab } = space
   const start = space.payloadEnd + lengthBytes
   const room = slab.length - frameTrailerBytes - start
-  if (encodedBytesMax(text) > Math.min(room, entryBytesMax)) {
-    const exact = Buffer.byteLength(text)
+  if ((body.length + stamp.length) * bytesPerUnitMax > Math.min(room, entryBytesMax)) {
+    const exact = Buffer.byteLength(body) - 1 + stamp.length
     if (exact > entryBytesMax) throw tooLarge(exact)
     if (exact > room) return undefined
   }
-  const end = start + slab.write(text, start, 'utf8')
-  // A leaf is hashed with a zero byte before it (RFC 6962 section 2.1). That byte's place is the second
-  // byte of the length for a moment, which saves a copy of every entry.
-  slab[start - 1] = 0
-  const hash = sha256Hex(slab.subarray(start - 1, end))
+  const brace = start + slab.write(body, start, 'utf8') - 1
+  const end = brace + slab.write(stamp, brace, 'latin1')
   slab.writeUInt16BE(end - start, space.payloadEnd)
   space.payloadEnd = end
-  return { entry: slab.subarray(start, end), hash }
+  return slab.subarray(start, end)
+}
+
+/** Leaf hash, in hexadecimal, of the entry that was added last. */
+export function hashLastEntry({ space }: Batch, entry: Buffer): string {
+  const { slab, payloadEnd } = space
+  // A leaf is hashed with a zero byte before it (RFC 6962 section 2.1). The second byte of the length
+  // is that byte for a moment, which saves a copy of every entry.
+  const before = payloadEnd - entry.length - 1
+  slab[before] = 0
+  const hash = sha256Hex(slab.subarray(before, payloadEnd))
+  slab[before] = entry.length & 0xff
+  return hash
 }
 
 /** Ends a batch: nothing can be added to it, and the next one begins after it. */
@@ -140,11 +146,6 @@ export function sealBatch(
     previousHash: after.frameHash,
   })
   return { ...frame, count: entries.length }
-}
-
-/** Upper bound, cheap: exact counting reads the whole text. */
-function encodedBytesMax(text: string): number {
-  return text.length * bytesPerUnitMax
 }
 
 function tooLarge(bytes: number): AuditError {

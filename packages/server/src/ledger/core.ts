@@ -8,7 +8,7 @@ import type { DurableFiles } from '../store/durable.ts'
 import type { HeadStore } from '../store/head-store.ts'
 import type { FileLock, GuardedFs } from '../store/ledger-fs.ts'
 import type { Batch, BatchMemory, WrittenBatch } from './batch.ts'
-import type { Head, WriterState } from './head.ts'
+import type { Head } from './head.ts'
 import type { LogTable } from './logs.ts'
 import type { Settings } from './options.ts'
 import type { OpenStart } from './tail.ts'
@@ -34,8 +34,13 @@ export interface Core {
   endTicks: () => void
   ended: Promise<void> | undefined
 
-  /** The writer's chain after the last entry that has a place. */
-  writer: WriterState
+  readonly writerId: string
+  readonly epoch: number
+  /** Sequence number of the next entry, and the leaf hash that it names as its predecessor. */
+  seq: number
+  prev: string
+  /** Sequence number after the last entry that is durable. */
+  writtenSeq: number
   /** Being filled; full and waiting; being written. */
   batch: Batch | undefined
   readonly ready: Batch[]

@@ -19,20 +19,22 @@
  *
  * @module
  */
-import { assert, signCheckpoint, stampEntry, type AuditError } from '@affidavit/format'
+import { assert, signCheckpoint, stampEntry, toHex, type AuditError } from '@affidavit/format'
 import { join } from 'node:path'
 import {
   addEntry,
   closeBatch,
+  hashLastEntry,
   openBatch,
   sealBatch,
   type Batch,
   type Sequenced,
+  type SequencedEntry,
   type WrittenBatch,
 } from './batch.ts'
 import type { Core, LedgerState } from './core.ts'
 import { busyFailure, stoppedFailure, writeFailure } from './failure.ts'
-import { formatHead, type Head } from './head.ts'
+import { formatHead, type Head, type WriterState } from './head.ts'
 import type { Log } from './logs.ts'
 import { settingsOf, type LedgerOptions } from './options.ts'
 import { heartbeatBody, interruptedBody, openedBody, ownRetentionClass } from './own-entries.ts'
@@ -155,11 +157,12 @@ function append(core: Core, { retentionClass, body, opens, closes }: Append): Pr
   try {
     refuseUnlessOpen(core, opens)
     const log = core.logs.logFor(retentionClass, clock.nowMicros())
-    const { id, epoch, seq, prev } = core.writer
-    const text = stampEntry(body, { epoch, id, log: log.path, prev, seq })
-    const { batch, entry, hash } = place(core, text)
+    const stamp = stampOf(core, log)
+    const { batch, entry } = place(core, body, stamp)
     // Nothing above has changed anything: an entry that does not fit leaves no gap in the chain.
-    core.writer = batch.writer = { id, epoch, seq: seq + 1, prev: hash }
+    const hash = hashLastEntry(batch, entry)
+    core.seq += 1
+    core.prev = hash
     if (opens !== undefined) core.openIds.add(opens)
     if (closes !== undefined) core.openIds.delete(closes)
     const leafHash = Buffer.from(hash, 'hex')
@@ -191,17 +194,27 @@ function refuseUnlessOpen(core: Core, opens: string | undefined): void {
   }
 }
 
+/** What the ledger adds to a body in place of its last brace. */
+function stampOf({ writerId: id, epoch, seq, prev }: Core, log: Log): string {
+  return stampEntry(shell, { epoch, id, log: log.path, prev, seq }).slice(shell.length - 1)
+}
+
+// Stamped instead of the body, so that the body is not copied to be stamped.
+const shell = '{"":0}'
+
 /** Encodes an entry into the batch that is being filled, or into a new one. */
-function place(core: Core, text: string): { batch: Batch; entry: Uint8Array; hash: string } {
-  const open = (core.batch ??= openBatch(core.memory, text, core.writer))
-  const placed = addEntry(open, text)
-  if (placed !== undefined) return { batch: open, ...placed }
+function place(core: Core, body: string, stamp: string): { batch: Batch; entry: Buffer } {
+  assert(body.startsWith('{"') && body.endsWith('}'), 'a body is the text of a JSON object')
+  const units = body.length + stamp.length
+  const open = (core.batch ??= openBatch(core.memory, units))
+  const entry = addEntry(open, body, stamp)
+  if (entry !== undefined) return { batch: open, entry }
   closeBatch(core.memory, open)
   core.ready.push(open)
-  const next = (core.batch = openBatch(core.memory, text, core.writer))
-  const first = addEntry(next, text)
+  const next = (core.batch = openBatch(core.memory, units))
+  const first = addEntry(next, body, stamp)
   assert(first !== undefined, 'a new batch has room for the entry that it was opened for')
-  return { batch: next, ...first }
+  return { batch: next, entry: first }
 }
 
 // ── sequence ────────────────────────────────────────────────────────────────────────────────────
@@ -210,7 +223,6 @@ function place(core: Core, text: string): { batch: Batch; entry: Uint8Array; has
 async function sequenceSoon(core: Core): Promise<void> {
   await new Promise((resolve) => setImmediate(resolve))
   await sequence(core)
-  core.sequencing = undefined
 }
 
 /** Writes frame after frame, one write at a time, as long as something waits: no timer. */
@@ -229,6 +241,8 @@ async function sequence(core: Core): Promise<void> {
     // A crash from here on keeps the entries: recovery finds the frame and integrates it.
     acknowledge(core, batch)
   }
+  // In the same turn in which nothing was left: an entry that comes later starts anew.
+  core.sequencing = undefined
 }
 
 function takeBatch(core: Core): Batch | undefined {
@@ -242,11 +256,11 @@ function takeBatch(core: Core): Batch | undefined {
   return batch
 }
 
-function acknowledge(core: Core, { entries, waiters, writer, written }: Batch): void {
+function acknowledge(core: Core, { entries, waiters, written }: Batch): void {
   let bytes = 0
   for (const { entry } of entries) bytes += entry.length
   core.queuedBytes -= bytes
-  core.backlog.push({ entries, bytes, end: core.wal.position, writer })
+  core.backlog.push({ entries, bytes, end: core.wal.position, writer: writerAfter(core, entries) })
   core.backlogEntries += entries.length
   core.backlogBytes += bytes
   for (const [at, waiter] of waiters.entries()) {
@@ -256,6 +270,19 @@ function acknowledge(core: Core, { entries, waiters, writer, written }: Batch): 
   }
   for (const tell of written) tell()
   if (core.backlogEntries >= core.settings.integrateEntries) void runPass(core)
+}
+
+/** The writer's chain after entries that have just been written. */
+function writerAfter(core: Core, entries: readonly SequencedEntry[]): WriterState {
+  const last = entries.at(-1)
+  assert(last !== undefined, 'a batch has an entry')
+  core.writtenSeq += entries.length
+  return {
+    id: core.writerId,
+    epoch: core.epoch,
+    seq: core.writtenSeq,
+    prev: toHex(last.leafHash),
+  }
 }
 
 /** Resolves when everything appended before the call is durable, or the ledger has stopped. */
@@ -465,8 +492,8 @@ function isStopped(core: Core): boolean {
 function ledgerOf(core: Core): Ledger {
   const { settings } = core
   return {
-    writerId: core.writer.id,
-    epoch: core.head.epoch,
+    writerId: core.writerId,
+    epoch: core.epoch,
     deployment: settings.deployment,
     instance: settings.instance,
     get state() {

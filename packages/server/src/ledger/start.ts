@@ -45,8 +45,9 @@ const seedBytes = 32
 /** Recovers a ledger up to its new epoch. When it rejects, nothing is held or running any more. */
 export async function recoverCore(settings: Settings): Promise<RecoveredCore> {
   const { fs, paths } = settings
-  for (const directory of [paths.root, paths.wal, paths.logs, paths.staging]) {
-    await makeDirectories(fs, directory)
+  const { root, wal, logs, staging } = paths
+  for (const path of [settings.directory, root, wal, logs, staging]) {
+    await makeDirectories(fs, path)
   }
   const lock = await takeLock(settings)
   const guard = guardFs(fs, { operationsMax: backgroundOperationsMax, stopped: stoppedFailure })
@@ -151,7 +152,11 @@ function coreOf({
     failure: undefined,
     endTicks: () => undefined,
     ended: undefined,
-    writer: { id, epoch: head.epoch, seq: 0, prev },
+    writerId: id,
+    epoch: head.epoch,
+    seq: 0,
+    prev,
+    writtenSeq: 0,
     batch: undefined,
     ready: [],
     writing: undefined,

@@ -101,11 +101,13 @@ export async function writeWhole(
   await fs.syncDirectory(dirname(path))
 }
 
-/** Makes `path` and its missing parents; durable when it resolves. */
+/**
+ * Makes `path` and its missing parents; durable when it resolves. Its name is synced even if it was
+ * there: a run that was killed may have made it and not come to that.
+ */
 export async function makeDirectories(fs: LedgerFs, path: string): Promise<void> {
-  if ((await fs.list(path)) !== undefined) return
   const parent = dirname(path)
-  if (parent !== path) await makeDirectories(fs, parent)
+  if ((await fs.list(parent)) === undefined) await makeDirectories(fs, parent)
   await fs.makeDirectory(path)
   await fs.syncDirectory(parent)
 }
