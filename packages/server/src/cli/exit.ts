@@ -35,8 +35,7 @@ export const exits = {
   },
   malformed: { code: 16, meaning: 'an entry or a file is not in its one canonical form or place' },
   wal: { code: 17, meaning: 'the write-ahead log is damaged' },
-  unexpected: { code: 18, meaning: 'a file lies in a log that does not belong there' },
-  unreadable: { code: 19, meaning: 'a file could not be read, so nothing is proved about it' },
+  unreadable: { code: 18, meaning: 'a file could not be read, so nothing is proved about it' },
 } as const satisfies Record<string, { readonly code: number; readonly meaning: string }>
 
 /** Name of an exit code. */

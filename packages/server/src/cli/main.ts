@@ -9,6 +9,7 @@ import { type CommandTable, runCommandLine } from './program.ts'
 const commands: CommandTable = {
   start: () => import('./start.ts'),
   gateway: () => import('./gateway.ts'),
+  simulate: () => import('./simulate.ts'),
   tail: () => import('./tail.ts'),
   show: () => import('./show.ts'),
   verify: () => import('./verify.ts'),

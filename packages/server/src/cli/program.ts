@@ -108,7 +108,8 @@ function report(error: unknown, parameters: readonly string[]): void {
   }
 }
 
-function readVersion(): string {
+/** Version of this package. */
+export function readVersion(): string {
   const file = new URL('../../package.json', import.meta.url)
   const found: unknown = JSON.parse(readFileSync(file, 'utf8'))
   const version =

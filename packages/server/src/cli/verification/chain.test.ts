@@ -1,7 +1,7 @@
 import { sha256, utf8Encode } from '@affidavit/format'
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { type ChainOptions, checkChain } from './chain.ts'
+import { type ChainOptions, createChain } from './chain.ts'
 import { createFactsBatch, type FactsSource, formatUuid, putFacts } from './facts.ts'
 import type { Finding } from './finding.ts'
 import { type EntryRole, entryRoles } from './scan.ts'
@@ -67,7 +67,9 @@ function sourcesOf(facts: readonly Fact[], batchSize: number): FactsSource[] {
 async function check(facts: readonly Fact[], options: Partial<ChainOptions> = {}, batchSize = 3) {
   const findings: Finding[] = []
   const report = (finding: Finding) => findings.push(finding)
-  const summary = await checkChain(sourcesOf(facts, batchSize), { report, ...options })
+  const chain = createChain({ report, ...options })
+  await chain.merge(sourcesOf(facts, batchSize))
+  const summary = chain.finish()
   return { summary, findings, kinds: findings.map((finding) => finding.kind) }
 }
 

@@ -37,9 +37,14 @@ export interface ChainSummary {
   readonly paired: number
   /** Starts without an end that may still get one: the writer is running, or has to recover. */
   readonly open: number
-  readonly last: { readonly epoch: number; readonly seq: number; readonly leafHash: string } | null
+  readonly last: ChainLast | null
   /** Ends whose start was not seen: wrong in a whole directory, to be looked up in a range. */
   readonly unmatchedEnds: readonly Place[]
+}
+
+/** The last entry of a chain. */
+export interface ChainLast extends ChainKey {
+  readonly leafHash: string
 }
 
 export interface ChainOptions {
@@ -51,6 +56,8 @@ export interface ChainOptions {
    * still be linked, and the order must rise.
    */
   readonly isPartial?: boolean
+  /** Ends may come after the merged part: starts that stay open are the caller's to judge. */
+  readonly endsInside?: boolean
   readonly onProgress?: (entries: number) => void
 }
 
@@ -63,30 +70,49 @@ interface Cursor {
   key: ChainKey | undefined
 }
 
-interface OpenStart {
+/** A start without an end. */
+export interface OpenStart {
   readonly epoch: number
   readonly where: string
   readonly leafIndex: number
 }
 
-/** Merges `sources` by (epoch, seq) and checks the chain and the pairing. */
-export async function checkChain(
-  sources: readonly FactsSource[],
-  options: ChainOptions,
-): Promise<ChainSummary> {
-  const cursors = await Promise.all(sources.map(openCursor))
+/** A chain that is being followed, in one part after another. */
+export interface Chain {
+  /** Merges `sources` by (epoch, seq) and follows them. Parts must not overlap in time. */
+  merge(sources: readonly FactsSource[]): Promise<void>
+  /** The last entry that was followed. */
+  readonly last: ChainLast | null
+  /** Where the starts are that have no end so far. */
+  openStarts(): readonly (OpenStart & { readonly eventId: string })[]
+  /** Judges the starts that are still open. */
+  finish(): ChainSummary
+}
+
+/** Follows a writer's chain. */
+export function createChain(options: ChainOptions): Chain {
   const state = createState(options)
-  for (;;) {
-    const [cursor, limit] = twoLeast(cursors)
-    if (cursor === undefined) break
-    if (cursor.batch === undefined) await advance(cursor)
-    else {
-      takeRun(state, cursor, limit?.key)
-      if (cursor.index === cursor.batch.count) await advance(cursor)
-      options.onProgress?.(state.entries)
-    }
+  return {
+    async merge(sources) {
+      const cursors = await Promise.all(sources.map(openCursor))
+      for (;;) {
+        const [cursor, limit] = twoLeast(cursors)
+        if (cursor === undefined) break
+        if (cursor.batch === undefined) await advance(cursor)
+        else {
+          takeRun(state, cursor, limit?.key)
+          if (cursor.index === cursor.batch.count) await advance(cursor)
+          options.onProgress?.(state.entries)
+        }
+      }
+    },
+    get last() {
+      return lastOf(state)
+    },
+    openStarts: () =>
+      [...state.open].map(([id, start]) => ({ ...start, eventId: eventIdOfKey(id) })),
+    finish: () => summarize(state),
   }
-  return summarize(state)
 }
 
 async function openCursor(source: FactsSource): Promise<Cursor> {
@@ -255,13 +281,16 @@ function summarize(state: ChainState): ChainSummary {
   for (const [id, start] of state.open) {
     const mayEnd = start.epoch === state.epoch || !state.settled
     // In part of the logs the end may be where nobody looked.
-    if (mayEnd || state.options.isPartial === true) stillOpen += 1
+    const { isPartial = false, endsInside = false } = state.options
+    if (mayEnd || isPartial || endsInside) stillOpen += 1
     else reportForgotten(state.options.report, id, start)
   }
-  const { entries, epochs, paired, epoch, seq, unmatchedEnds } = state
-  const leafHash = state.previousLeaf.toString('hex')
-  const last = epoch === -1 ? null : { epoch, seq, leafHash }
-  return { entries, epochs, paired, open: stillOpen, last, unmatchedEnds }
+  const { entries, epochs, paired, unmatchedEnds } = state
+  return { entries, epochs, paired, open: stillOpen, last: lastOf(state), unmatchedEnds }
+}
+
+function lastOf({ epoch, seq, previousLeaf }: ChainState): ChainLast | null {
+  return epoch === -1 ? null : { epoch, seq, leafHash: previousLeaf.toString('hex') }
 }
 
 function placeOf(batch: FactsBatch, index: number, where: string): Place {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { Evidence } from '@affidavit/format'
 import { type ExitName, exits } from '../exit.ts'
 
 /** Classes of findings; each has an exit code of its own (see `exits`). */
@@ -17,7 +18,6 @@ export type FindingKind = Extract<
   | 'unpaired'
   | 'malformed'
   | 'wal'
-  | 'unexpected'
   | 'unreadable'
 >
 
@@ -33,6 +33,8 @@ export interface Finding {
   readonly eventId?: string
   readonly expected?: string
   readonly actual?: string
+  /** What proves it to somebody who has the log's key, where there is such a thing. */
+  readonly evidence?: Evidence
 }
 
 /** Findings kept; the ones after that are only counted. */

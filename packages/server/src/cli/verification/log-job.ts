@@ -4,7 +4,13 @@
  *
  * @module
  */
-import { type Finding, type LogReport, verifyLog } from '@affidavit/format'
+import {
+  type Finding,
+  type LogReport,
+  verifyLog,
+  type VerifyLogOptions,
+  verifyRange,
+} from '@affidavit/format'
 import { type AddedCheckpoint, openLogFiles } from './log-files.ts'
 import { createParcelWriter, type Parcel } from './parcels.ts'
 
@@ -14,6 +20,8 @@ export interface LogJob {
   readonly vkeys: readonly string[]
   readonly heldCheckpoints: readonly string[]
   readonly added?: AddedCheckpoint | undefined
+  /** Only these entries, `from` up to and not including `to`; the whole log without it. */
+  readonly range?: { readonly from: number; readonly to: number }
 }
 
 /** How it went: a report, or why there is none. */
@@ -24,7 +32,6 @@ export type LogOutcome =
 /** Whom a job tells while it runs. */
 export interface LogJobEvents {
   parcel(parcel: Parcel): void
-  progress(entriesDone: number): void
   /** Something to wait for before the next read, if the receiver of the parcels is behind. */
   gate(): Promise<void> | undefined
 }
@@ -37,11 +44,14 @@ export async function runLogJob(job: LogJob, events: LogJobEvents): Promise<LogO
   const writer = createParcelWriter((parcel) => events.parcel(parcel))
   const files = openLogFiles(job.directory, { added: job.added, gate: () => events.gate() })
   try {
-    const report = await verifyLog(files, job.vkeys, {
+    const options: VerifyLogOptions = {
       heldCheckpoints: job.heldCheckpoints,
       visitEntry: (entry, leafIndex, leafHash) => writer.add(entry, leafIndex, leafHash),
-      onProgress: ({ entriesDone }) => events.progress(entriesDone),
-    })
+    }
+    const report =
+      job.range === undefined
+        ? await verifyLog(files, job.vkeys, options)
+        : await verifyRange(files, job.vkeys, { ...options, ...job.range })
     return { report }
   } catch (error) {
     const unreadable = unreadableOf(error)

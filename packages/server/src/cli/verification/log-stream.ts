@@ -21,30 +21,23 @@ export interface LogStream {
 }
 
 /** Starts verifying a log of about `entries` entries. */
-export function startLog(
-  job: LogJob,
-  options: { entries: number; progress: (entriesDone: number) => void },
-): LogStream {
+export function startLog(job: LogJob, options: { entries: number }): LogStream {
   const queue = createQueue()
   // Tests run from source, which a thread cannot load.
   const hasWorker = import.meta.url.endsWith('.js')
   const run = hasWorker && options.entries >= threadEntriesMin ? runInThread : runHere
-  const outcome = run(job, queue, options.progress).finally(() => queue.close())
+  const outcome = run(job, queue).finally(() => queue.close())
   // A consumer that stops early must not leave a rejection that nobody saw.
   outcome.catch(() => undefined)
   return { next: () => queue.take(), outcome }
 }
 
-type Run = (
-  job: LogJob,
-  queue: ParcelQueue,
-  progress: (entriesDone: number) => void,
-) => Promise<LogOutcome>
+type Run = (job: LogJob, queue: ParcelQueue) => Promise<LogOutcome>
 
-const runHere: Run = (job, queue, progress) =>
-  runLogJob(job, { parcel: (parcel) => queue.put(parcel), progress, gate: () => queue.room() })
+const runHere: Run = (job, queue) =>
+  runLogJob(job, { parcel: (parcel) => queue.put(parcel), gate: () => queue.room() })
 
-const runInThread: Run = (job, queue, progress) =>
+const runInThread: Run = (job, queue) =>
   new Promise((resolve, reject) => {
     const waiting = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)
     const workerData: LogWorkerData = { job, waiting }
@@ -56,7 +49,6 @@ const runInThread: Run = (job, queue, progress) =>
     })
     worker.on('message', (message: LogWorkerMessage) => {
       if (message.kind === 'parcel') queue.put(message.parcel)
-      else if (message.kind === 'progress') progress(message.entriesDone)
       else resolve(message.outcome)
     })
     worker.on('error', reject)
@@ -75,7 +67,7 @@ interface ParcelQueue {
 function createQueue(): ParcelQueue {
   const parcels: Parcel[] = []
   const takers: ((parcel: Parcel | undefined) => void)[] = []
-  let waiters: (() => void)[] = []
+  const waiters: (() => void)[] = []
   let [closed, taken] = [false, () => {}]
   const noteTaken = () => {
     taken()

@@ -19,7 +19,6 @@ export interface LogWorkerData {
 /** What the thread sends. */
 export type LogWorkerMessage =
   | { readonly kind: 'parcel'; readonly parcel: Parcel }
-  | { readonly kind: 'progress'; readonly entriesDone: number }
   | { readonly kind: 'outcome'; readonly outcome: LogOutcome }
 
 const port = parentPort
@@ -35,7 +34,6 @@ const outcome = await runLogJob(job, {
     Atomics.add(counter, 0, 1)
     send({ kind: 'parcel', parcel }, [parcel.buffer])
   },
-  progress: (entriesDone) => send({ kind: 'progress', entriesDone }),
   gate() {
     for (;;) {
       const count = Atomics.load(counter, 0)

@@ -1,0 +1,138 @@
+/**
+ * What the verification of each log of a ledger starts from: its claimed size and origin, the keys to
+ * hold it to, and where its first entry stands in the writer's order. Nothing here is verified yet.
+ *
+ * @module
+ */
+import { basename, dirname, join } from 'node:path'
+import {
+  type Checkpoint,
+  isAuditError,
+  parseBundle,
+  parseCheckpoint,
+  parseNote,
+  readTile,
+  storedCheckpointPath,
+  tileWidth,
+  utf8Decode,
+  type VerifierKey,
+  writerIdOf,
+} from '@affidavit/format'
+import type { Head } from '../../ledger/head.ts'
+import type { ChainKey } from './facts.ts'
+import { type AddedCheckpoint, readAtMost } from './log-files.ts'
+import type { LedgerPlace, LogPlace } from './places.ts'
+import { createScannedEntry, scanEntry } from './scan.ts'
+import { isSameInstance, keysFor, readVkey, type Trust } from './trust.ts'
+
+const checkpointBytesMax = 1_000_000
+const bundleBytesMax = tileWidth * (2 + 65_535)
+
+/** A log and everything that its verification starts from. */
+export interface LogPlan {
+  readonly place: LogPlace
+  /** `<class>/<quarter>`: the last two parts of its folder. */
+  readonly path: string
+  readonly origin: string | undefined
+  /** Entries as its checkpoint, or the head's if that is newer, states. */
+  readonly entries: number
+  /** Entries that belong to this run; what is beyond comes from the write-ahead log. */
+  readonly entriesMax: number
+  readonly writerId: string | undefined
+  readonly vkeys: readonly string[]
+  /** The head's checkpoint, shown to the verifier as if the log had stored it. */
+  readonly added: AddedCheckpoint | undefined
+  readonly first: ChainKey | undefined
+}
+
+/** Plans every log of a ledger. */
+export async function planLogs(
+  place: LedgerPlace,
+  head: Head | undefined,
+  trust: Trust,
+): Promise<LogPlan[]> {
+  const keys = place.logs.map(({ directory }) => readVkey(readText(join(directory, 'vkey'))))
+  const known = keys.filter((key) => key !== undefined)
+  return await Promise.all(
+    place.logs.map((log, index) => planLog(log, { head, trust, own: keys[index], known })),
+  )
+}
+
+async function planLog(
+  place: LogPlace,
+  {
+    head,
+    trust,
+    own,
+    known,
+  }: {
+    head: Head | undefined
+    trust: Trust
+    own: VerifierKey | undefined
+    known: readonly VerifierKey[]
+  },
+): Promise<LogPlan> {
+  const path = `${basename(dirname(place.directory))}/${basename(place.directory)}`
+  const agreed = head?.logs.get(path)
+  const published = readCheckpoint(readText(join(place.directory, 'checkpoint')))
+  const origin = published?.origin ?? readCheckpoint(agreed?.note)?.origin ?? own?.name
+  const entries = Math.max(published?.treeSize ?? 0, agreed?.size ?? 0)
+  // A log that has lost its key file is held to the key of its sister logs, which is the same.
+  const sister = known.find((key) => origin !== undefined && isSameInstance(key.name, origin))
+  const key = own ?? sister
+  const added =
+    agreed === undefined
+      ? undefined
+      : { path: storedCheckpointPath(agreed.size), text: agreed.note }
+  return {
+    place,
+    path,
+    origin,
+    entries,
+    entriesMax: head === undefined ? Infinity : sizeInHead(head, path),
+    writerId: key === undefined ? undefined : writerIdOf(key.publicKey),
+    vkeys: origin === undefined ? [] : keysFor(trust, origin, key),
+    added,
+    first: await firstPlace(place.directory, entries),
+  }
+}
+
+/** What the head says about the size of a log; 0 for a log that it does not know. */
+export function sizeInHead(head: Head, path: string): number {
+  return head.logs.get(path)?.size ?? head.sealed.get(path)?.size ?? 0
+}
+
+async function firstPlace(directory: string, entries: number): Promise<ChainKey | undefined> {
+  const width = Math.min(entries, tileWidth)
+  if (width === 0) return undefined
+  try {
+    const read = async (path: string) => readAtMost(join(directory, path), bundleBytesMax)
+    const bundle = await readTile(read, { level: 'entries', index: 0, width })
+    const [first] = bundle === undefined ? [] : parseBundle(bundle, width)
+    const scanned = createScannedEntry()
+    if (first === undefined || scanEntry(first, scanned) !== undefined) return undefined
+    return { epoch: scanned.epoch, seq: scanned.seq }
+  } catch {
+    // Whatever is wrong with the bundle is found when the log is verified.
+    return undefined
+  }
+}
+
+function readCheckpoint(note: string | undefined): Checkpoint | undefined {
+  if (note === undefined) return undefined
+  try {
+    return parseCheckpoint(parseNote(note).text)
+  } catch (error) {
+    if (isAuditError(error)) return undefined
+    throw error
+  }
+}
+
+function readText(path: string): string | undefined {
+  try {
+    const bytes = readAtMost(path, checkpointBytesMax)
+    return bytes && utf8Decode(bytes)
+  } catch {
+    return undefined
+  }
+}
