@@ -19,7 +19,14 @@
  *
  * @module
  */
-import { assert, signCheckpoint, stampEntry, toHex, type AuditError } from '@affidavit/format'
+import {
+  assert,
+  signCheckpoint,
+  stampEntry,
+  toHex,
+  utf8Encode,
+  type AuditError,
+} from '@affidavit/format'
 import { join } from 'node:path'
 import {
   addEntry,
@@ -359,6 +366,8 @@ async function writeTiles(core: Core, batches: readonly WrittenBatch[]): Promise
     }
   }
   for (const log of grown) {
+    // Before any checkpoint that it verifies.
+    if (log.agreed === undefined) await core.files.put(join(log.directory, 'vkey'), vkeyOf(log))
     for (const file of log.edge.partials()) {
       await core.files.put(join(log.directory, file.path), file.bytes)
     }
@@ -366,6 +375,10 @@ async function writeTiles(core: Core, batches: readonly WrittenBatch[]): Promise
   await core.files.settle()
   for (const batch of batches) core.backlogBytes -= batch.bytes
   return grown
+}
+
+function vkeyOf({ signer }: Log): Uint8Array {
+  return utf8Encode(`${signer.vkey}\n`)
 }
 
 function signRoot({ origin, edge, signer }: Log): NonNullable<Log['agreed']> {

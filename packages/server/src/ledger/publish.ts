@@ -9,7 +9,14 @@
  *
  * @module
  */
-import { assert, parseTilePath, tilePath, tileWidth, utf8Encode } from '@affidavit/format'
+import {
+  assert,
+  parseTilePath,
+  storedCheckpointPath,
+  tilePath,
+  tileWidth,
+  utf8Encode,
+} from '@affidavit/format'
 import { dirname, join } from 'node:path'
 import type { DurableFiles } from '../store/durable.ts'
 import type { LedgerFs } from '../store/ledger-fs.ts'
@@ -19,11 +26,6 @@ import type { Log } from './logs.ts'
 const historyIntervalMs = 600_000
 // What one integration adds to a log at most, within a thousand tiles of its edge.
 const grownMax = 65_536
-
-/** Path of a kept checkpoint inside its log's directory. */
-export function historyPath(size: number): string {
-  return `cp/${String(size).padStart(20, '0')}`
-}
 
 /**
  * Starts writing the agreed checkpoint of each log to where others look for it, and now and then to
@@ -38,11 +40,8 @@ export async function publishCheckpoints(
     const { agreed } = log
     assert(agreed !== undefined, 'a log is published after the head store has accepted it')
     const bytes = utf8Encode(agreed.note)
-    if (log.publishedSize === 0) {
-      await files.put(join(log.directory, 'vkey'), utf8Encode(`${log.signer.vkey}\n`))
-    }
     if (nowMs - log.keptAtMs >= historyIntervalMs) {
-      await files.put(join(log.directory, historyPath(agreed.size)), bytes)
+      await files.put(join(log.directory, storedCheckpointPath(agreed.size)), bytes)
       log.keptAtMs = nowMs
     }
     await files.put(join(log.directory, 'checkpoint'), bytes)

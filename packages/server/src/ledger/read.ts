@@ -25,7 +25,7 @@ import { corruptFailure } from './failure.ts'
 import { parseHead, type Head } from './head.ts'
 import { ledgerPaths, pathsBelow, type LedgerPaths } from './layout.ts'
 import { quarterAt } from './quarter.ts'
-import { transitionOf } from './tail.ts'
+import { phaseOf } from './tail.ts'
 import { scanWal } from './wal-scan.ts'
 
 /** A log, as the head and its directory describe it. */
@@ -289,10 +289,8 @@ async function searchTail(source: Source, eventId: string): Promise<PlacedEntry[
 
 /** An interaction has a start and an end, which may be in different logs; anything else one entry. */
 function isComplete(search: Search): boolean {
-  const found = foundBy(search).map(({ entry }) => transitionOf(parseEntry(entry)))
-  const starts = found.some(({ opens }) => opens !== undefined)
-  const ends = found.some(({ closes }) => closes !== undefined)
-  return starts ? ends : !ends && found.length > 0
+  const phases = foundBy(search).map(({ entry }) => phaseOf(parseEntry(entry)))
+  return phases.includes('start') ? phases.includes('end') : phases.includes('other')
 }
 
 function compareTexts(left: string, right: string): number {

@@ -11,7 +11,13 @@
  *
  * @module
  */
-import { openCheckpoint, createVerifier, readTile } from '@affidavit/format'
+import {
+  createVerifier,
+  equalBytes,
+  openCheckpoint,
+  readTile,
+  signCheckpoint,
+} from '@affidavit/format'
 import { join } from 'node:path'
 import type { HeadStore } from '../store/head-store.ts'
 import type { LedgerFs } from '../store/ledger-fs.ts'
@@ -21,7 +27,7 @@ import { corruptFailure, rollbackFailure } from './failure.ts'
 import { firstFrameHash } from './frame.ts'
 import { formatHead, parseHead, type Head, type HeadLog } from './head.ts'
 import type { LedgerPaths } from './layout.ts'
-import { createLogTable, type LogTable } from './logs.ts'
+import { createLogTable, type Log, type LogTable } from './logs.ts'
 import { createTailReader, type OpenStart } from './tail.ts'
 import { listSegments, scanWal, type WalEnd } from './wal-scan.ts'
 import { segmentName, type WalPosition, type WalWriter } from './wal.ts'
@@ -139,11 +145,9 @@ export async function recover(
 /** Names of the logs whose published checkpoint is not the agreed one. Changes nothing. */
 export async function unpublishedLogs(fs: LedgerFs, logs: LogTable): Promise<string[]> {
   const names: string[] = []
-  for (const { path, directory, agreed } of logs.active.values()) {
-    if (agreed === undefined) continue
-    const published = await fs.readFile(join(directory, 'checkpoint'))
-    if (published === undefined || Buffer.from(published).toString() !== agreed.note)
-      names.push(path)
+  for (const log of logs.active.values()) {
+    if (log.agreed === undefined) continue
+    if ((await readPublished(fs, log)) !== log.agreed.note) names.push(log.path)
   }
   return names
 }
@@ -189,31 +193,22 @@ async function loadLogs(options: RecoverOptions, head: Head): Promise<LogTable> 
       readTile((file) => fs.readFile(join(directory, file)), tile),
     )
     const log = table.open(path, { edge, agreed })
-    checkAgreed(log.origin, log.signer.vkey, agreed)
+    checkAgreed(log, agreed)
     await refuseNewerCheckpoint(fs, log, agreed)
   }
   return table
 }
 
-/** The note in the head must be the signature of this key under what the head says. */
-function checkAgreed(origin: string, vkey: string, { size, root, note }: HeadLog): void {
-  try {
-    const { treeSize, rootHash } = openCheckpoint(note, [createVerifier(vkey)], { origin })
-    if (treeSize === size && Buffer.compare(rootHash, root) === 0) return
-  } catch (cause) {
-    throw corruptFailure(`the checkpoint of ${origin} in its head does not verify`, cause)
-  }
-  throw corruptFailure(`the checkpoint of ${origin} in its head is of another tree`)
+/** The note in the head must be what this key signs for what the head says: signing is deterministic. */
+function checkAgreed({ origin, signer }: Log, { size, root, note }: HeadLog): void {
+  if (signCheckpoint({ origin, treeSize: size, rootHash: root }, signer) === note) return
+  throw corruptFailure(`the checkpoint of ${origin} in its head is not one that its key signed`)
 }
 
 /** A published checkpoint beyond the head means that the head is an old one. */
-async function refuseNewerCheckpoint(
-  fs: LedgerFs,
-  log: { origin: string; directory: string; signer: { vkey: string } },
-  { size, root }: HeadLog,
-): Promise<void> {
-  const published = await fs.readFile(join(log.directory, 'checkpoint'))
-  if (published === undefined) return
+async function refuseNewerCheckpoint(fs: LedgerFs, log: Log, agreed: HeadLog): Promise<void> {
+  const published = await readPublished(fs, log)
+  if (published === undefined || published === agreed.note) return
   let opened
   try {
     opened = openCheckpoint(published, [createVerifier(log.signer.vkey)])
@@ -221,12 +216,19 @@ async function refuseNewerCheckpoint(
     // Not a checkpoint of ours: it is reported as republished, and written again from the head.
     return
   }
-  const isFork = opened.treeSize === size && Buffer.compare(opened.rootHash, root) !== 0
+  const { size, root } = agreed
+  const isFork = opened.treeSize === size && !equalBytes(opened.rootHash, root)
   if (opened.treeSize <= size && !isFork) return
   throw rollbackFailure(
     `the published checkpoint of ${log.origin} has ${opened.treeSize} entries, its head has ` +
       (isFork ? 'another tree of that size' : `only ${size}`),
   )
+}
+
+async function readPublished(fs: LedgerFs, { directory }: Log): Promise<string | undefined> {
+  const bytes = await fs.readFile(join(directory, 'checkpoint'))
+  // As bytes it may be anything; as text it is compared with what it should be.
+  return bytes && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString()
 }
 
 async function removeSegments(

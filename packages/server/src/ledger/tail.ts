@@ -103,15 +103,23 @@ export async function createTailReader({
   }
 }
 
-/** Which interaction an entry starts or ends. */
-export function transitionOf(entry: Entry): {
-  opens: string | undefined
-  closes: string | undefined
-} {
-  const { kind, event_id: id } = entry
-  if (kind === 'interaction.started') return { opens: id, closes: undefined }
-  const ends = kind === 'interaction.completed' || kind === 'interaction.interrupted'
-  return { opens: undefined, closes: ends ? id : undefined }
+/** Whether an entry starts an interaction, ends one, or neither. */
+export function phaseOf({ kind }: Entry): 'start' | 'end' | 'other' {
+  if (kind === 'interaction.started') return 'start'
+  const isEnd = kind === 'interaction.completed' || kind === 'interaction.interrupted'
+  return isEnd ? 'end' : 'other'
+}
+
+/**
+ * Which interaction of this process an entry starts or ends. What an application delivered through the
+ * ingest endpoint is the application's: it may live on when this process dies.
+ */
+function transitionOf(entry: Entry): { opens: string | undefined; closes: string | undefined } {
+  const phase = 'ingest' in entry ? 'other' : phaseOf(entry)
+  return {
+    opens: phase === 'start' ? entry.event_id : undefined,
+    closes: phase === 'end' ? entry.event_id : undefined,
+  }
 }
 
 /** Reads integrated entries of a log of `size` entries; cheap when they are asked for in order. */
