@@ -35,6 +35,8 @@ const leafScratch = new Uint8Array(scratchBytes)
 const nodeScratch = new Uint8Array(1 + 2 * hashBytes)
 const privateKeys = new Map<string, NodeKey>()
 const publicKeys = new Map<string, NodeKey>()
+// Checking a key takes a millisecond, and the same few are read from every policy and note.
+const safeKeys = new Set<string>()
 
 /** SHA-256 of `data`. */
 export function sha256(data: Uint8Array): Uint8Array {
@@ -116,6 +118,8 @@ export function ed25519Verify(
  * @throws AuditError `ERR_KEY_MALFORMED`
  */
 export function checkPublicKey(publicKey: Uint8Array): void {
+  const name = toHex(publicKey)
+  if (safeKeys.has(name)) return
   let safe = false
   try {
     const point = ed25519.Point.fromBytes(publicKey, false)
@@ -124,6 +128,8 @@ export function checkPublicKey(publicKey: Uint8Array): void {
     throw new AuditError('ERR_KEY_MALFORMED', 'Ed25519 public key is not a point', { cause })
   }
   if (!safe) throw new AuditError('ERR_KEY_MALFORMED', 'Ed25519 public key is of low order')
+  if (safeKeys.size >= cachedKeysMax) safeKeys.clear()
+  safeKeys.add(name)
 }
 
 function nobleVerify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {

@@ -118,6 +118,19 @@ export function faultsOf(valid: Uint8Array, reformat: (bytes: Uint8Array) => Uin
   return faults
 }
 
+/** The log with other content in some files; without the files of which it is `undefined`. */
+export function withChanges(
+  log: TestLog,
+  changes: Record<string, Uint8Array | string | undefined>,
+): TestLog {
+  const files = new Map(log.files)
+  for (const [path, content] of Object.entries(changes)) {
+    if (content === undefined) files.delete(path)
+    else files.set(path, typeof content === 'string' ? new TextEncoder().encode(content) : content)
+  }
+  return withFiles(log, files)
+}
+
 function writeTiles(
   files: Map<string, Uint8Array>,
   entries: readonly Uint8Array[],
