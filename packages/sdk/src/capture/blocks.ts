@@ -5,137 +5,130 @@
  *
  * @module
  */
-import { hash } from 'node:crypto'
-import { canonicalObject, canonicalText, NestingError } from './canonical-json.ts'
-import { isObject, type JsonObject } from './json.ts'
-import { nestingMax } from './limits.ts'
+import {
+  canonicalObject,
+  canonicalText,
+  isNull,
+  itemsOf,
+  memberOf,
+  type RawNode,
+} from './raw-json.ts'
+import { sha256OfBinary, sha256OfSpan } from './sha256.ts'
 
-/** Hex SHA-256 of a text in UTF-8. */
-export function sha256Hex(text: string): string {
-  return hash('sha256', text, 'hex')
+// Below this, putting the canonical text together costs less than three updates of a hash.
+const spanCharsMin = 2048
+
+/** Hex SHA-256 of the canonical form of one block of a system prompt, a message, or an answer. */
+export function blockSha256(block: RawNode): string {
+  const text = plainTextOf(block)
+  if (text === undefined || !text.isCanonical || text.end - text.start < spanCharsMin) {
+    return sha256OfBinary(blockText(block))
+  }
+  return sha256OfSpan('{"text":', text, ',"type":"text"}')
 }
 
-/** Canonical text of one block of a system prompt, a message, or an answer. */
-export function blockText(block: unknown): string {
-  return writeBlock(block, 0)
+/**
+ * Canonical binary text of one block. `added` are members (with their canonical text) that replace or
+ * join those of `block`: what a stream has brought after the block's start.
+ */
+export function blockText(block: RawNode, added?: Readonly<Record<string, string>>): string {
+  const text = added === undefined ? plainTextOf(block) : undefined
+  if (text !== undefined) return textBlockText(canonicalText(text))
+  if (block.kind !== 'object') return canonicalText(block)
+  const type = typeOf(block)
+  if (added === undefined && type === '"text"') return writeText(block)
+  if (added === undefined && type === '"thinking"') return writeThinking(block)
+  const isResult = type === '"tool_result"' || type === '"mcp_tool_result"'
+  return canonicalObject(
+    block,
+    (key, member) => {
+      if (isLeftOut(key, member)) return null
+      if (isResult && key === 'content' && member.kind === 'string') {
+        return `[${textBlockText(canonicalText(member))}]`
+      }
+      return memberText(key, member)
+    },
+    added,
+  )
 }
 
-/** Canonical text of a tool definition. */
-export function toolText(tool: unknown): string {
-  if (!isObject(tool)) return canonicalText(tool)
+/** Canonical binary text of a tool definition. */
+export function toolText(tool: RawNode): string {
+  if (tool.kind !== 'object') return canonicalText(tool)
+  if (tool.isCanonical && !tool.keys.includes('cache_control')) return canonicalText(tool)
   return canonicalObject(tool, (key, member) =>
     key === 'cache_control' ? null : canonicalText(member),
   )
 }
 
-/** Canonical text of a text block that has nothing but its text. */
-export function textBlockText(text: string): string {
-  return `{"text":${JSON.stringify(text)},"type":"text"}`
+/** Canonical text of a block that has nothing but its text, given the JSON string. */
+function textBlockText(quoted: string): string {
+  return `{"text":${quoted},"type":"text"}`
+}
+
+/** The text of a string, or of a text block that has no other member that counts. */
+function plainTextOf(block: RawNode): RawNode | undefined {
+  if (block.kind === 'string') return block
+  if (block.kind !== 'object' || typeOf(block) !== '"text"') return undefined
+  for (const key of block.keys) {
+    if (key !== 'text' && key !== 'type' && key !== 'cache_control') return undefined
+  }
+  const text = memberOf(block, 'text')
+  return text?.kind === 'string' ? text : undefined
 }
 
 /**
- * Canonical text of a text block with citations. In a stream they come after the text that they belong
- * to, but sort before it; so that a long answer can be digested while it passes, both stand in the
- * block by the digests of their canonical JSON. `citations` is `null` if there are none after all.
+ * In a stream the citations come after the text that they belong to, but sort before it; so that a long
+ * answer can be digested while it passes, both stand in a cited block by the digests of their text.
  */
-export function citedText(block: JsonObject, text: string, citations: string | null): string {
-  const members = { ...block, text, citations }
-  return canonicalObject(members, (key, member) => {
-    if (member === null || key === 'cache_control') return null
-    return canonicalText(member)
-  })
-}
-
-/**
- * Canonical text of a thinking block: for the same reason (the signature sorts first and comes last),
- * `thinking` and `signature` stand by the digests of their canonical JSON.
- */
-export function thinkingText(block: JsonObject, thinking: string | null): string {
-  const { signature } = block
-  const members = { ...block, thinking: thinking ?? block['thinking'] ?? null }
-  return canonicalObject(members, (key, member) => {
-    if (member === null || member === undefined || key === 'cache_control') return null
-    if (key === 'signature') return quotedDigest(canonicalText(signature))
-    return canonicalText(member)
-  })
-}
-
-function quotedDigest(text: string): string {
-  return `"${sha256Hex(text)}"`
-}
-
-function writeBlock(block: unknown, depth: number): string {
-  if (depth > nestingMax) throw new NestingError('blocks nest too deep for a canonical form')
-  if (typeof block === 'string') return textBlockText(block)
-  if (!isObject(block)) return canonicalText(block)
-  const { text, type } = block
-  if (type === 'text' && typeof text === 'string') {
-    if (isPlain(block)) return textBlockText(text)
-    return writeText(block, depth)
-  }
-  if (type === 'thinking') return writeThinking(block)
-  return writeMembers(block, depth)
-}
-
-/** Whether a text block has no member that counts beside `text` and `type`. */
-function isPlain(block: JsonObject): boolean {
-  for (const key in block) {
-    if (key !== 'text' && key !== 'type' && key !== 'cache_control') return false
-  }
-  return true
-}
-
-function writeText(block: JsonObject, depth: number): string {
-  const { citations, text } = block
-  if (Array.isArray(citations) && citations.length > 0) {
-    return citedText(block, sha256Hex(canonicalText(text)), sha256Hex(canonicalText(citations)))
-  }
-  return canonicalObject(block, (key, member) =>
-    isLeftOut(key, member) ? null : writeMember(key, member, depth),
-  )
-}
-
-function writeThinking(block: JsonObject): string {
-  const { thinking } = block
-  return thinkingText(
-    block,
-    typeof thinking === 'string' ? sha256Hex(canonicalText(thinking)) : null,
-  )
-}
-
-function writeMembers(block: JsonObject, depth: number): string {
-  const isResult = block['type'] === 'tool_result' || block['type'] === 'mcp_tool_result'
+function writeText(block: RawNode): string {
+  const isCited = itemsOf(memberOf(block, 'citations')).length > 0
   return canonicalObject(block, (key, member) => {
     if (isLeftOut(key, member)) return null
-    if (isResult && key === 'content' && typeof member === 'string') {
-      return `[${textBlockText(member)}]`
-    }
-    return writeMember(key, member, depth)
+    if (isCited && (key === 'citations' || key === 'text')) return quotedDigest(member)
+    return memberText(key, member)
+  })
+}
+
+/** For the same reason: the signature of a thinking block sorts first and comes last. */
+function writeThinking(block: RawNode): string {
+  return canonicalObject(block, (key, member) => {
+    if (isLeftOut(key, member)) return null
+    return key === 'thinking' || key === 'signature'
+      ? quotedDigest(member)
+      : memberText(key, member)
   })
 }
 
 /** `content` and `source.content` hold blocks; everything else is data, to the letter. */
-function writeMember(key: string, member: unknown, depth: number): string {
-  if (key === 'content' && Array.isArray(member)) return writeBlocks(member, depth)
-  if (key === 'source' && isObject(member) && Array.isArray(member['content'])) {
+function memberText(key: string, member: RawNode): string {
+  if (key === 'content' && member.kind === 'array') return blocksText(member)
+  if (key === 'source' && memberOf(member, 'content')?.kind === 'array') {
     return canonicalObject(member, (name, value) =>
-      name === 'content' && Array.isArray(value) ? writeBlocks(value, depth) : canonicalText(value),
+      name === 'content' ? blocksText(value) : canonicalText(value),
     )
   }
   return canonicalText(member)
 }
 
-function writeBlocks(blocks: readonly unknown[], depth: number): string {
-  let text = '['
-  for (let at = 0; at < blocks.length; at++) {
-    if (at > 0) text += ','
-    const block = blocks[at]
-    text += typeof block === 'string' ? canonicalText(block) : writeBlock(block, depth + 1)
-  }
-  return `${text}]`
+function blocksText(blocks: RawNode): string {
+  const texts = blocks.values.map((block) =>
+    block.kind === 'object' ? blockText(block) : canonicalText(block),
+  )
+  return `[${texts.join(',')}]`
 }
 
-function isLeftOut(key: string, member: unknown): boolean {
-  if (member === null || key === 'cache_control') return true
-  return key === 'citations' && Array.isArray(member) && member.length === 0
+/** The JSON text of `type`, quotes included. */
+function typeOf(block: RawNode): string {
+  const type = memberOf(block, 'type')
+  return type === undefined ? '' : canonicalText(type)
+}
+
+function quotedDigest(member: RawNode): string {
+  return `"${sha256OfBinary(canonicalText(member))}"`
+}
+
+function isLeftOut(key: string, member: RawNode): boolean {
+  if (key === 'cache_control' || isNull(member)) return true
+  return key === 'citations' && member.kind === 'array' && member.values.length === 0
 }

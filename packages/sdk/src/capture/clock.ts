@@ -26,9 +26,16 @@ export const systemClock: Clock = {
   monotonicMs: () => performance.now(),
 }
 
+// Two records a request ask for the same second again and again.
+let lastSecond = Number.NaN
+let lastSecondText = ''
+
 /** RFC 3339 UTC with six decimals, e.g. `2026-11-23T14:00:00.123456Z`. */
 export function formatMicros(micros: number): string {
-  const milliseconds = Math.floor(micros / 1000)
-  const rest = String(micros - milliseconds * 1000).padStart(3, '0')
-  return `${new Date(milliseconds).toISOString().slice(0, -1)}${rest}Z`
+  const second = Math.floor(micros / 1e6)
+  if (second !== lastSecond) {
+    lastSecondText = new Date(second * 1000).toISOString().slice(0, -4)
+    lastSecond = second
+  }
+  return `${lastSecondText}${String(micros - second * 1e6).padStart(6, '0')}Z`
 }

@@ -4,7 +4,7 @@
  *
  * Invariants:
  * - Nothing here throws on any bytes. What is not understood is `opaque`, with digests.
- * - Digests in these types are bare SHA-256. They become keyed digests when a record is built, because
+ * - Digests in these types are bare SHA-256, mostly in hex. They become keyed digests when a record is built, because
  *   only then the subject is known; a bare digest never leaves the process.
  * - No credential is kept: only its kind and keyed fingerprint.
  *
@@ -16,20 +16,21 @@ import type {
   EndState,
   ExternalRef,
   IdentityTrust,
+  RequestFields,
   ResponseFields,
-  Usage,
 } from '@affidavit/format'
 import type { Clock } from './clock.ts'
 import type { CaptureLimits } from './limits.ts'
 import type { PrefixCache } from './prefix.ts'
+import type { UsageState } from './usage.ts'
 
 /** How SHA-256 digests become the digests of a record. See docs/spec/hashes.md. */
 export interface HashKeys {
   readonly mode: 'tenant' | 'subject' | 'plain'
   /** `tenant:<version>`, `subject:<handle>` or `plain`. */
   keyId(subject: string | null): string
-  /** Hex digest for the record. */
-  digest(sha256: Uint8Array, subject: string | null): string
+  /** Hex digest for the record. `sha256` is given as 64 hex digits or as 32 bytes. */
+  digest(sha256: string | Uint8Array, subject: string | null): string
   /** Stable keyed name of a secret, 32 hex digits. */
   fingerprint(secret: string): string
 }
@@ -102,7 +103,7 @@ export interface BlockDigest {
   readonly sha256: string
 }
 
-/** A reference before it is keyed; `digest` is set when the value itself must not stand in a record. */
+/** A reference before it is keyed; `keyed` when the value itself must not stand in a record. */
 export interface ReferenceDraft {
   readonly type: ExternalRef['type']
   readonly value: string
@@ -137,11 +138,11 @@ export interface CapturedRequest {
   readonly bodyBytes: number
   readonly encoding: string | null
   readonly parsed: 'json' | 'opaque' | 'none'
-  readonly wireSha256: Uint8Array
-  readonly decodedSha256: Uint8Array | null
-  readonly headersSha256: Uint8Array
-  /** SHA-256 of the canonical skeleton; `null` if there is none. */
-  readonly canonicalSha256: Uint8Array | null
+  readonly wireSha256: string
+  readonly decodedSha256: string | null
+  readonly headersSha256: string
+  /** Hex SHA-256 of the canonical skeleton; `null` if there is none. */
+  readonly canonicalSha256: string | null
   readonly completeness: 'full' | 'partial' | 'unknown'
   readonly blocks: readonly BlockDigest[]
   readonly toolNames: readonly string[]
@@ -157,6 +158,8 @@ export interface CapturedRequest {
   blockText(position: number): string | null
   /** Lets the request body go; call it when the body has been forwarded and its blocks are stored. */
   release(): void
+  /** Kept by record.ts between the start and the end: the members that both records share. */
+  recordMemo: RecordMemo | null
 }
 
 /** Who it was, as the door has decided. */
@@ -169,6 +172,16 @@ export interface ResolvedIdentity {
   /** Overrides the claim; `null` leaves the field out. */
   readonly deviceId?: string | null
 }
+
+/** What the start's record was made from, and its members. */
+export interface RecordMemo {
+  readonly identity: ResolvedIdentity
+  readonly policy: RecordPolicy
+  readonly members: Draft<RequestFields>
+}
+
+/** All members of a type; the absent ones `undefined`, which JSON leaves out. */
+export type Draft<T> = { readonly [Name in keyof T]-?: T[Name] | undefined }
 
 /** What ruled this exchange. */
 export interface RecordPolicy {
@@ -213,16 +226,15 @@ export interface ResponseOutcome {
   readonly models: readonly string[]
   readonly promptTokens: number | null
   readonly completionTokens: number | null
-  readonly usage: Usage | null
+  readonly usage: Readonly<UsageState>
   readonly usageSource: 'final' | 'partial' | 'none'
-  /** SHA-256 of the canonical message (docs/spec/hashes.md); `null` if there is none. */
-  readonly canonicalSha256: Uint8Array | null
+  /** Hex SHA-256 of the canonical message (docs/spec/hashes.md); `null` if there is none. */
+  readonly canonicalSha256: string | null
   readonly parsed: 'json' | 'sse' | 'opaque' | 'none'
   readonly bodyBytes: number
   readonly encoding: string | null
-  readonly wireSha256: Uint8Array
-  readonly decodedSha256: Uint8Array | null
-  readonly headersSha256: Uint8Array | null
+  readonly wireSha256: string
+  readonly decodedSha256: string | null
   readonly blocks: readonly BlockDigest[]
   readonly toolCalls: readonly string[]
   readonly toolCallCount: number

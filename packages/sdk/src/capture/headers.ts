@@ -1,34 +1,39 @@
 /**
- * One pass over the raw header list of a request: what capture needs to know, and a digest over what
- * is forwarded. Headers are an open list; duplicates and order are kept in the digest.
+ * One pass over a raw header list: what capture needs to know, and a digest over what is forwarded.
+ * Headers are an open list; duplicates and order count in the digest.
  *
- * Invariant: the value of a credential header is in no result but `credential`, which holds a keyed
+ * Invariant: the value of a credential header is in no result; `credential` holds its keyed
  * fingerprint.
  *
  * @module
  */
 import { hash } from 'node:crypto'
 import type { HashKeys } from './exchange.ts'
+import { betasMax } from './limits.ts'
 
 /** Headers whose values are secrets; they are left out of digests and of everything else. */
-const credentialHeaders: ReadonlySet<string> = new Set([
-  'authorization',
-  'x-api-key',
+const credentialNames = [
   'api-key',
-  'x-goog-api-key',
-  'proxy-authorization',
+  'authorization',
   'cookie',
+  'proxy-authorization',
   'set-cookie',
   'x-amz-security-token',
-  'x-affidavit-key',
-])
+  'x-api-key',
+  'x-audit-key',
+  'x-goog-api-key',
+]
 
 /**
- * Headers that say something about one hop, or that a gateway sets anew (RFC 9110 §7.6.1, and
- * `accept-encoding`, `host`, `content-length`). They differ between the two sides of a proxy.
+ * Headers about one hop (RFC 9110 §7.6.1), and those that a gateway sets anew. They differ between the
+ * two sides of a proxy, so they say nothing about what was forwarded.
  */
-const hopHeaders: ReadonlySet<string> = new Set([
+const hopNames = [
+  'accept-encoding',
   'connection',
+  'content-length',
+  'expect',
+  'host',
   'keep-alive',
   'proxy-authenticate',
   'proxy-connection',
@@ -36,110 +41,113 @@ const hopHeaders: ReadonlySet<string> = new Set([
   'trailer',
   'transfer-encoding',
   'upgrade',
-  'host',
-  'content-length',
-  'accept-encoding',
-  'expect',
-])
+]
 
 const claimPrefix = 'x-audit-'
 
-/** Headers that capture reads, by lower-case name; the first of several wins. */
+/** What to do with a header, by name. */
+interface HeaderKind {
+  readonly name: string
+  readonly isCredential: boolean
+  /** Counts in the digest. */
+  readonly isForwarded: boolean
+}
+
+// Clients send the same few names in the same spelling, so each spelling is looked at once.
+const kinds = new Map<string, HeaderKind>()
+const kindsMax = 1024
+const nameCharsMax = 64
+
+/** Name in lower case and treatment of a header as it was spelled on the wire. */
+export function headerKind(rawName: string): HeaderKind {
+  const known = kinds.get(rawName)
+  if (known !== undefined) return known
+  const name = rawName.toLowerCase()
+  const isCredential = credentialNames.includes(name)
+  const isForwarded = !isCredential && !hopNames.includes(name) && !name.startsWith(claimPrefix)
+  const kind = { name, isCredential, isForwarded }
+  if (kinds.size < kindsMax && rawName.length <= nameCharsMax) kinds.set(rawName, kind)
+  return kind
+}
+
+/** The headers of a request. */
 export interface RequestHeaders {
+  /** First value of each header that is not a credential, by lower-case name. */
   readonly values: ReadonlyMap<string, string>
   /** All `anthropic-beta` values of all lines, in order. */
   readonly betas: readonly string[]
   readonly credential: { readonly kind: string; readonly fingerprint: string } | null
-  readonly sha256: Uint8Array
+  /** Hex SHA-256 of `name:value\n` for each forwarded header, names in lower case. */
+  readonly sha256: string
 }
 
-const wanted: ReadonlySet<string> = new Set([
-  'anthropic-version',
-  'content-encoding',
-  'user-agent',
-  'x-audit-application',
-  'x-audit-classification',
-  'x-audit-session',
-  'x-audit-user',
-  'x-claude-code-agent-id',
-  'x-claude-code-parent-agent-id',
-  'x-claude-code-session-id',
-  'x-client-app',
-  'x-stainless-retry-count',
-])
+const noBetas: readonly string[] = []
 
 /** Reads a request's headers. */
 export function readRequestHeaders(raw: readonly string[], keys: HashKeys): RequestHeaders {
   const values = new Map<string, string>()
-  const secrets = new Map<string, string>()
-  const betas: string[] = []
+  let secrets: Map<string, string> | null = null
+  let betas = noBetas
   let text = ''
   for (let at = 0; at + 1 < raw.length; at += 2) {
-    const name = (raw[at] ?? '').toLowerCase()
+    const { name, isCredential, isForwarded } = headerKind(raw[at] ?? '')
     const value = raw[at + 1] ?? ''
-    if (credentialHeaders.has(name)) {
+    if (isCredential) {
+      secrets ??= new Map()
       if (!secrets.has(name)) secrets.set(name, value)
       continue
     }
-    if (wanted.has(name) && !values.has(name)) values.set(name, value)
-    if (name === 'anthropic-beta') readBetas(value, betas)
-    if (isForwarded(name)) text += `${name}:${value}\n`
+    if (!values.has(name)) values.set(name, value)
+    if (name === 'anthropic-beta') betas = [...betas, ...splitList(value)].slice(0, betasMax)
+    if (isForwarded) text += `${name}:${value}\n`
   }
   return {
     values,
     betas,
-    credential: readCredential(secrets, keys),
-    sha256: hash('sha256', text, 'buffer'),
+    credential: secrets === null ? null : readCredential(secrets, keys),
+    sha256: hash('sha256', text, 'hex'),
   }
 }
 
-/** SHA-256 over the headers of a response, by the same rule as for requests. */
-export function responseHeadersSha256(raw: readonly string[]): Uint8Array {
-  let text = ''
-  for (let at = 0; at + 1 < raw.length; at += 2) {
-    const name = (raw[at] ?? '').toLowerCase()
-    if (!credentialHeaders.has(name) && isForwarded(name)) text += `${name}:${raw[at + 1] ?? ''}\n`
-  }
-  return hash('sha256', text, 'buffer')
-}
-
-function isForwarded(name: string): boolean {
-  return !hopHeaders.has(name) && !name.startsWith(claimPrefix)
-}
-
-function readBetas(value: string, betas: string[]): void {
-  for (const part of value.split(',')) {
-    const beta = part.trim()
-    if (beta !== '') betas.push(beta)
-  }
+function splitList(value: string): string[] {
+  return value
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
 }
 
 /**
- * Kind and fingerprint of the presented credential. The scheme is not part of the fingerprint: SDK 1.x
- * sends the API key as a bearer token, older clients as `x-api-key`, and both are one key.
+ * Kind and fingerprint of the presented credential; a gateway key comes before what is passed on. The
+ * scheme is not part of the fingerprint: SDK 1.x sends the API key as a bearer token, older clients as
+ * `x-api-key`, and both are one key.
  */
 function readCredential(
   secrets: ReadonlyMap<string, string>,
   keys: HashKeys,
 ): RequestHeaders['credential'] {
-  const apiKey = secrets.get('x-api-key') ?? secrets.get('api-key')
-  if (apiKey !== undefined && apiKey !== '') {
-    return { fingerprint: keys.fingerprint(apiKey), kind: kindOf(apiKey, 'api-key') }
-  }
+  const key = secrets.get('x-audit-key') ?? secrets.get('x-api-key') ?? secrets.get('api-key')
+  if (key !== undefined && key !== '') return credentialOf(key, 'api-key', keys)
   const authorization = secrets.get('authorization')
   if (authorization === undefined || authorization === '') return null
   const space = authorization.indexOf(' ')
   const scheme = authorization.slice(0, Math.max(0, space)).toLowerCase()
   const token = authorization.slice(space + 1).trim()
-  if (scheme === 'bearer')
-    return { fingerprint: keys.fingerprint(token), kind: kindOf(token, 'bearer') }
+  if (scheme === 'bearer') return credentialOf(token, 'bearer', keys)
   if (scheme === 'basic') return { fingerprint: keys.fingerprint(token), kind: 'basic' }
   return { fingerprint: keys.fingerprint(authorization), kind: 'other' }
 }
 
+function credentialOf(
+  secret: string,
+  otherwise: string,
+  keys: HashKeys,
+): RequestHeaders['credential'] {
+  return { fingerprint: keys.fingerprint(secret), kind: kindOf(secret, otherwise) }
+}
+
 function kindOf(secret: string, otherwise: string): string {
+  if (secret.startsWith('afk_')) return 'gateway-key'
+  if (!secret.startsWith('sk-ant-')) return otherwise
   if (secret.startsWith('sk-ant-oat')) return 'oauth'
-  if (secret.startsWith('sk-ant-admin')) return 'admin-key'
-  if (secret.startsWith('sk-ant-')) return 'api-key'
-  return otherwise
+  return secret.startsWith('sk-ant-admin') ? 'admin-key' : 'api-key'
 }

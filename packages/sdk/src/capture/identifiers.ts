@@ -34,7 +34,7 @@ export function isOpaqueId(value: string): boolean {
 /** `value` itself if it is opaque, else `hash:` and 32 digits of its keyed digest. */
 export function safeIdentifier(value: string, keys: HashKeys, subject: string | null): string {
   if (isOpaqueId(value)) return value
-  const digest = keys.digest(hash('sha256', value, 'buffer'), subject)
+  const digest = keys.digest(hash('sha256', value, 'hex'), subject)
   return `hash:${digest.slice(0, hashedDigits)}`
 }
 

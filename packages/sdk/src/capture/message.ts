@@ -3,258 +3,281 @@
  * names, errors, and the digest of the canonical message (docs/spec/hashes.md §4). Both forms of one
  * message give the same digest.
  *
- * Invariant: unknown events and members change nothing that is known.
+ * Invariants:
+ * - Unknown events and members change nothing that is known.
+ * - Nothing throws. What cannot be understood costs the digest (`isLossy`), never a wrong one.
  *
  * @module
  */
-import { hash } from 'node:crypto'
-import { blockText, sha256Hex } from './blocks.ts'
-import { canonicalText } from './canonical-json.ts'
+import { blockSha256 } from './blocks.ts'
 import type { BlockDigest } from './exchange.ts'
-import { arrayOf, countOf, isObject, stringOf, type JsonObject } from './json.ts'
+import { arrayOf, countOf, isObject, parseJson, stringOf, type JsonObject } from './json.ts'
 import { modelsMax, type CaptureLimits } from './limits.ts'
+import {
+  binaryText,
+  canonicalText,
+  itemsOf,
+  memberOf,
+  rawOf,
+  readRaw,
+  toBinary,
+  type RawNode,
+} from './raw-json.ts'
 import { openOutputBlock, type OutputBlock } from './output-block.ts'
-import { mergeUsage, type UsageState } from './usage.ts'
-
-/** What is known of the answer so far. */
-export interface MessageState {
-  readonly usage: UsageState
-  readonly blocks: BlockDigest[]
-  readonly models: string[]
-  readonly toolCalls: string[]
-  toolCallCount: number
-  messageId: string | null
-  model: string | null
-  role: unknown
-  stopReason: string | null
-  stopSequence: string | null
-  refusalCategory: string | null
-  errorType: string | null
-  requestId: string | null
-  hasMessage: boolean
-  hasFinalUsage: boolean
-  hasStopped: boolean
-  /** Some of the message could not be understood; it has no canonical digest. */
-  isLossy: boolean
-}
-
-export interface MessageReader {
-  readonly state: MessageState
-  /** Takes one stream event. Returns whether it ends the message (`message_stop`, `error`). */
-  event(name: string, data: string | null): boolean
-  /** Whether the event just taken was the first with content. */
-  readonly hasContent: boolean
-  /** Takes a whole JSON body. */
-  body(body: JsonObject): void
-  /** SHA-256 of the canonical message as it stands; ends open blocks. `null` if there is none. */
-  end(): Uint8Array | null
-}
+import { sha256OfBinary } from './sha256.ts'
+import { emptyUsage, mergeUsage } from './usage.ts'
 
 const toolUseTypes: ReadonlySet<string> = new Set(['tool_use', 'server_tool_use', 'mcp_tool_use'])
 
-/** Makes a reader of one answer. */
-export function createMessageReader(limits: CaptureLimits): MessageReader {
-  const state = emptyState()
-  const open = new Map<unknown, { readonly block: OutputBlock; readonly position: number }>()
-  let hasContent = false
+/** Events that carry the message; data of theirs that is no JSON is a part of the message lost. */
+const messageEvents: ReadonlySet<string> = new Set([
+  'message_start',
+  'content_block_start',
+  'content_block_delta',
+  'content_block_stop',
+  'message_delta',
+])
 
-  function startBlock(event: JsonObject): void {
-    const start = isObject(event['content_block']) ? event['content_block'] : {}
-    noteBlock(state, start, limits)
-    endBlock(event)
-    if (state.blocks.length >= limits.outputBlocksMax) {
-      state.isLossy = true
-      return
+interface OpenBlock {
+  readonly block: OutputBlock
+  readonly position: number
+}
+
+/** Reads one answer. Members tell what is known so far. */
+export class MessageReader {
+  readonly usage = emptyUsage()
+  readonly blocks: BlockDigest[] = []
+  readonly models: string[] = []
+  readonly toolCalls: string[] = []
+  toolCallCount = 0
+  messageId: string | null = null
+  model: string | null = null
+  stopReason: string | null = null
+  stopSequence: string | null = null
+  refusalCategory: string | null = null
+  errorType: string | null = null
+  requestId: string | null = null
+  /** Usage that will not change any more has been reported. */
+  hasFinalUsage = false
+  /** `message_stop` has been seen. */
+  hasStopped = false
+  /** The first delta of content has been seen. */
+  hasContent = false
+  /** Some of the message could not be understood; it has no canonical digest. */
+  isLossy = false
+  readonly #limits: CaptureLimits
+  readonly #open = new Map<unknown, OpenBlock>()
+  #hasMessage = false
+  #role: unknown = null
+
+  constructor(limits: CaptureLimits) {
+    this.#limits = limits
+  }
+
+  /**
+   * Takes one stream event; `data` is `null` if it was too large to keep. Returns whether the event
+   * ends the message: `message_stop` or `error`, by its name or by the type in its data.
+   */
+  takeEvent(name: string, data: string | null): boolean {
+    if (name === 'ping') return false
+    const event = data === null ? undefined : parseJson(data)
+    if (!isObject(event)) {
+      if (messageEvents.has(name) || data === null) this.isLossy = true
+      return this.#take(name, {})
     }
-    const block = openOutputBlock(start, limits)
-    open.set(event['index'], { block, position: state.blocks.length })
-    state.blocks.push(outputDigest(block.type, state.blocks.length, ''))
+    const type = stringOf(event['type']) ?? name
+    try {
+      const isTerminal = this.#take(type, event)
+      return isTerminal || (name !== type && isTerminalName(name) && this.#take(name, event))
+    } catch {
+      // Content nests too deep for a canonical form. No terminal event has any.
+      this.isLossy = true
+      return false
+    }
   }
 
-  function endBlock(event: JsonObject): void {
-    const opened = open.get(event['index'])
-    if (opened === undefined) return
-    open.delete(event['index'])
-    const { block, position } = opened
-    state.blocks[position] = outputDigest(block.type, position, block.end())
-  }
-
-  function delta(event: JsonObject): void {
-    hasContent = true
-    const opened = open.get(event['index'])
-    if (opened === undefined || !isObject(event['delta'])) state.isLossy = true
-    else opened.block.delta(event['delta'])
-  }
-
-  function take(type: string, event: JsonObject): boolean {
-    if (type === 'content_block_delta') delta(event)
-    else if (type === 'content_block_start') startBlock(event)
-    else if (type === 'content_block_stop') endBlock(event)
-    else if (type === 'message_start') readMessage(state, event['message'], limits)
-    else if (type === 'message_delta') readMessageDelta(state, event)
-    else if (type === 'message_stop') state.hasStopped = true
-    else if (type === 'error') readError(state, event)
-    return type === 'message_stop' || type === 'error'
-  }
-
-  return {
-    state,
-    get hasContent() {
-      return hasContent
-    },
-    event(name, data) {
-      const event = data === null ? undefined : parseEvent(data)
-      if (!isObject(event)) {
-        if (name !== 'ping') state.isLossy = true
-        return take(name === 'message_stop' || name === 'error' ? name : '', {})
+  /** Takes a whole JSON body: parsed, and as it was sent. */
+  takeBody(body: JsonObject, bytes: Uint8Array): void {
+    const type = body['type']
+    if (type === 'error') this.#takeError(body)
+    else if (type === 'message') {
+      try {
+        this.#takeMessage(body, readRaw(binaryText(bytes)))
+      } catch {
+        this.isLossy = true
       }
-      const type = stringOf(event['type']) ?? name
-      const isTerminal = guarded(state, () => take(type, event))
-      if (name === type || (name !== 'message_stop' && name !== 'error')) return isTerminal
-      return take(name, event)
-    },
-    body(body) {
-      if (body['type'] === 'error') readError(state, body)
-      else if (body['type'] === 'message') {
-        guarded(state, () => readMessage(state, body, limits))
-        state.hasFinalUsage = true
-      } else if (countOf(body['input_tokens']) !== null) {
-        mergeUsage(state.usage, body)
-        state.hasFinalUsage = true
-      }
-    },
-    end() {
-      guarded(state, () => {
-        for (const index of [...open.keys()]) endBlock({ index })
-      })
-      return state.hasMessage && !state.isLossy ? messageSha256(state) : null
-    },
+      this.hasFinalUsage = true
+    } else if (countOf(body['input_tokens']) !== null) {
+      mergeUsage(this.usage, body)
+      this.hasFinalUsage = true
+    }
   }
-}
 
-function emptyState(): MessageState {
-  return {
-    usage: new Map(),
-    blocks: [],
-    models: [],
-    toolCalls: [],
-    toolCallCount: 0,
-    messageId: null,
-    model: null,
-    role: null,
-    stopReason: null,
-    stopSequence: null,
-    refusalCategory: null,
-    errorType: null,
-    requestId: null,
-    hasMessage: false,
-    hasFinalUsage: false,
-    hasStopped: false,
-    isLossy: false,
+  /** Hex SHA-256 of the canonical message as it stands; ends open blocks. `null` if there is none. */
+  end(): string | null {
+    try {
+      for (const index of Array.from(this.#open.keys())) this.#endBlock(index)
+      return this.#hasMessage && !this.isLossy ? this.#digest() : null
+    } catch {
+      this.isLossy = true
+      return null
+    }
   }
-}
 
-function parseEvent(data: string): unknown {
-  try {
-    return JSON.parse(data)
-  } catch {
-    return undefined
+  #take(type: string, event: JsonObject): boolean {
+    switch (type) {
+      case 'content_block_delta':
+        this.#takeDelta(event)
+        return false
+      case 'content_block_start':
+        this.#startBlock(event)
+        return false
+      case 'content_block_stop':
+        this.#endBlock(event['index'])
+        return false
+      case 'message_start':
+        this.#takeMessage(event['message'], null)
+        return false
+      case 'message_delta':
+        this.#takeMessageDelta(event)
+        return false
+      case 'message_stop':
+        this.hasStopped = true
+        return true
+      case 'error':
+        this.#takeError(event)
+        return true
+      default:
+        return false
+    }
   }
-}
 
-/** Content that nests too deep has no canonical form: the message then has no digest. */
-function guarded<T>(state: MessageState, work: () => T): T | false {
-  try {
-    return work()
-  } catch {
-    state.isLossy = true
-    return false
+  #takeMessage(message: unknown, sent: RawNode | null): void {
+    if (!isObject(message)) return
+    this.#hasMessage = true
+    this.messageId = stringOf(message['id'])
+    this.#role = message['role'] ?? null
+    this.#noteModel(message['model'])
+    this.model = stringOf(message['model'])
+    mergeUsage(this.usage, message['usage'])
+    this.#takeStop(message)
+    const content = arrayOf(message['content'])
+    if (content.length > 0) this.#takeContent(content, sent ?? rawOf(message))
+    this.#noteIterations()
   }
-}
 
-function readMessage(state: MessageState, message: unknown, limits: CaptureLimits): void {
-  if (!isObject(message)) return
-  state.hasMessage = true
-  state.messageId = stringOf(message['id'])
-  state.role = message['role'] ?? null
-  noteModel(state, message['model'], true)
-  mergeUsage(state.usage, message['usage'])
-  readStop(state, message)
-  for (const block of arrayOf(message['content'])) {
-    if (isObject(block)) noteBlock(state, block, limits, { keepsModel: true })
-    if (state.blocks.length >= limits.outputBlocksMax) state.isLossy = true
-    else {
+  #takeContent(content: readonly unknown[], message: RawNode): void {
+    for (const [index, raw] of itemsOf(memberOf(message, 'content')).entries()) {
+      const block = content[index]
+      if (isObject(block)) this.#noteBlock(block)
       const type = isObject(block) ? (stringOf(block['type']) ?? '') : ''
-      state.blocks.push(outputDigest(type, state.blocks.length, sha256Hex(blockText(block))))
+      this.#pushBlock(type, blockSha256(raw))
     }
   }
-  noteIterations(state)
-}
 
-function readMessageDelta(state: MessageState, event: JsonObject): void {
-  if (isObject(event['delta'])) readStop(state, event['delta'])
-  if (isObject(event['usage'])) {
-    mergeUsage(state.usage, event['usage'])
-    state.hasFinalUsage = true
-    noteIterations(state)
+  #takeMessageDelta(event: JsonObject): void {
+    if (isObject(event['delta'])) this.#takeStop(event['delta'])
+    if (!isObject(event['usage'])) return
+    mergeUsage(this.usage, event['usage'])
+    this.hasFinalUsage = true
+    this.#noteIterations()
+  }
+
+  #takeStop(holder: JsonObject): void {
+    this.stopReason = stringOf(holder['stop_reason']) ?? this.stopReason
+    this.stopSequence = stringOf(holder['stop_sequence']) ?? this.stopSequence
+    const details = holder['stop_details']
+    if (isObject(details)) this.refusalCategory = stringOf(details['category'])
+  }
+
+  #takeError(body: JsonObject): void {
+    const error = body['error']
+    this.errorType = (isObject(error) ? stringOf(error['type']) : null) ?? 'unknown_error'
+    this.requestId = stringOf(body['request_id'])
+  }
+
+  #startBlock(event: JsonObject): void {
+    const start = isObject(event['content_block']) ? event['content_block'] : {}
+    this.#endBlock(event['index'])
+    this.#noteBlock(start)
+    // The block tells a stream's reader that another model goes on from here; a whole message names
+    // that model already.
+    const to = start['type'] === 'fallback' ? start['to'] : undefined
+    if (isObject(to)) this.model = stringOf(to['model']) ?? this.model
+    const block = openOutputBlock(start, this.#limits)
+    if (this.#pushBlock(block.type, '')) {
+      this.#open.set(event['index'], { block, position: this.blocks.length - 1 })
+    }
+  }
+
+  #takeDelta(event: JsonObject): void {
+    this.hasContent = true
+    const opened = this.#open.get(event['index'])
+    const delta = event['delta']
+    if (opened === undefined || !isObject(delta)) this.isLossy = true
+    else opened.block.delta(delta)
+  }
+
+  #endBlock(index: unknown): void {
+    const opened = this.#open.get(index)
+    if (opened === undefined) return
+    this.#open.delete(index)
+    const { block, position } = opened
+    this.blocks[position] = outputDigest(block.type, position, block.end())
+  }
+
+  #pushBlock(type: string, sha256: string): boolean {
+    if (this.blocks.length >= this.#limits.outputBlocksMax) {
+      this.isLossy = true
+      return false
+    }
+    this.blocks.push(outputDigest(type, this.blocks.length, sha256))
+    return true
+  }
+
+  /** Notes tool names and models of a block as it starts. */
+  #noteBlock(block: JsonObject): void {
+    const type = block['type']
+    if (typeof type !== 'string') return
+    if (toolUseTypes.has(type)) {
+      this.toolCallCount++
+      const name = stringOf(block['name'])
+      if (name !== null && this.toolCalls.length < this.#limits.namesMax) this.toolCalls.push(name)
+    } else if (type === 'fallback') {
+      for (const end of [block['from'], block['to']])
+        if (isObject(end)) this.#noteModel(end['model'])
+    }
+  }
+
+  #noteIterations(): void {
+    for (const { model } of this.usage.iterations ?? []) this.#noteModel(model)
+  }
+
+  #noteModel(value: unknown): void {
+    const model = stringOf(value)
+    if (model === null || this.models.length >= modelsMax) return
+    if (!this.models.includes(model)) this.models.push(model)
+  }
+
+  #digest(): string {
+    const content = this.blocks.map((block) => `"${block.sha256}"`).join(',')
+    const role = canonicalText(rawOf(this.#role))
+    const text =
+      `{"content":[${content}],"model":${quoted(this.model)},"role":${role}` +
+      `,"stop_reason":${quoted(this.stopReason)},"stop_sequence":${quoted(this.stopSequence)}}`
+    return sha256OfBinary(text)
   }
 }
 
-function readStop(state: MessageState, holder: JsonObject): void {
-  state.stopReason = stringOf(holder['stop_reason']) ?? state.stopReason
-  const sequence = holder['stop_sequence']
-  if (typeof sequence === 'string') state.stopSequence = sequence
-  const details = holder['stop_details']
-  if (isObject(details)) state.refusalCategory = stringOf(details['category'])
+/** Canonical binary text of a string or `null`. */
+function quoted(value: string | null): string {
+  return value === null ? 'null' : toBinary(JSON.stringify(value))
 }
 
-function readError(state: MessageState, body: JsonObject): void {
-  const error = body['error']
-  state.errorType = (isObject(error) ? stringOf(error['type']) : null) ?? 'unknown_error'
-  state.requestId = stringOf(body['request_id'])
-}
-
-/** Notes tool names and models of a block as it starts. */
-function noteBlock(
-  state: MessageState,
-  block: JsonObject,
-  limits: CaptureLimits,
-  options = { keepsModel: false },
-): void {
-  const type = stringOf(block['type']) ?? ''
-  if (toolUseTypes.has(type)) {
-    state.toolCallCount++
-    const name = stringOf(block['name'])
-    if (name !== null && state.toolCalls.length < limits.namesMax) state.toolCalls.push(name)
-  } else if (type === 'fallback') {
-    const { from, to } = block
-    if (isObject(from)) noteModel(state, from['model'], false)
-    // The block tells a stream's reader that another model goes on from here.
-    if (isObject(to)) noteModel(state, to['model'], !options.keepsModel)
-  }
-}
-
-function noteIterations(state: MessageState): void {
-  const iterations = state.usage.get('iterations')
-  if (!Array.isArray(iterations)) return
-  for (const row of iterations) if (isObject(row)) noteModel(state, row['model'], false)
-}
-
-function noteModel(state: MessageState, value: unknown, isServing: boolean): void {
-  const model = stringOf(value)
-  if (model === null) return
-  if (isServing) state.model = model
-  if (state.models.length < modelsMax && !state.models.includes(model)) state.models.push(model)
+function isTerminalName(name: string): boolean {
+  return name === 'message_stop' || name === 'error'
 }
 
 function outputDigest(type: string, index: number, sha256: string): BlockDigest {
   return { kind: 'output', type, role: 'assistant', messageIndex: -1, index, sha256 }
-}
-
-function messageSha256(state: MessageState): Uint8Array {
-  const content = state.blocks.map((block) => `"${block.sha256}"`).join(',')
-  const text =
-    `{"content":[${content}],"model":${canonicalText(state.model)},"role":${canonicalText(state.role)},` +
-    `"stop_reason":${canonicalText(state.stopReason)},"stop_sequence":${canonicalText(state.stopSequence)}}`
-  return hash('sha256', text, 'buffer')
 }

@@ -5,11 +5,12 @@
  *
  * @module
  */
-import { blockText, citedText, sha256Hex, thinkingText } from './blocks.ts'
-import { canonicalText } from './canonical-json.ts'
-import { arrayOf, parseJson, type JsonObject } from './json.ts'
+import { blockSha256, blockText } from './blocks.ts'
+import { arrayOf, type JsonObject } from './json.ts'
 import type { CaptureLimits } from './limits.ts'
-import { createRunningDigest, createRunningEscape, type RunningDigest } from './running-digest.ts'
+import { canonicalText, fromBinary, parseRaw, rawOf, toBinary } from './raw-json.ts'
+import { RunningDigest, RunningEscape } from './running-digest.ts'
+import { sha256OfBinary, sha256OfText } from './sha256.ts'
 
 /** A block that is still open. */
 export interface OutputBlock {
@@ -22,153 +23,184 @@ export interface OutputBlock {
 /** Opens a block with the `content_block` of its start event. */
 export function openOutputBlock(start: JsonObject, limits: CaptureLimits): OutputBlock {
   const type = typeof start['type'] === 'string' ? start['type'] : ''
-  const unknown = createUnknownDeltas()
-  if (type === 'text') return openText(start, unknown)
-  if (type === 'thinking') return openThinking(start, unknown)
-  return openOther(type, start, unknown, limits)
+  if (type === 'text') return new TextBlock(start)
+  return type === 'thinking' ? new ThinkingBlock(start) : new OtherBlock(type, start, limits)
 }
 
 /** Deltas that this version does not know: bound by a digest of their own, so that none is lost. */
-interface UnknownDeltas {
-  add(delta: JsonObject): void
-  /** The block with `unknown_deltas` if there were any. */
-  seal(block: JsonObject): JsonObject
-}
+class UnknownDeltas {
+  #digest: RunningDigest | null = null
 
-function createUnknownDeltas(): UnknownDeltas {
-  let digest: RunningDigest | null = null
-  return {
-    add(delta) {
-      digest ??= createRunningDigest()
-      digest.add(`${canonicalText(delta)}\n`)
-    },
-    seal: (block) => (digest === null ? block : { ...block, unknown_deltas: digest.end() }),
+  add(delta: JsonObject): void {
+    this.#digest ??= new RunningDigest()
+    this.#digest.add(`${textOf(delta)}\n`)
+  }
+
+  /** The member that tells of them; none if there were none. */
+  members(): Record<string, string> {
+    return this.#digest === null ? {} : { unknown_deltas: quoted(this.#digest.end()) }
   }
 }
 
-/** Text, with the plain and the cited form digested side by side: which one holds is known at the end. */
-function openText(start: JsonObject, unknown: UnknownDeltas): OutputBlock {
-  const escape = createRunningEscape()
-  const quoted = createRunningDigest('"')
-  let plain: string | null = ''
-  let plainDigest: RunningDigest | null = null
-  let citations: RunningDigest | null = null
+/** The plain and the cited form are digested side by side: which one holds is known at the end. */
+class TextBlock implements OutputBlock {
+  readonly type = 'text'
+  readonly #start: JsonObject
+  readonly #escape = new RunningEscape()
+  readonly #unknown = new UnknownDeltas()
+  /** Of the block up to its text, and what comes after it. */
+  readonly #plain: RunningDigest
+  readonly #tail: string
+  /** Of the text as a JSON string; made when more has come than is kept. */
+  #quoted: RunningDigest | null = null
+  #citations: RunningDigest | null = null
 
-  function addText(text: string): void {
-    const ready = escape.add(text)
-    if (plain !== null) plain += text
+  constructor(start: JsonObject) {
+    this.#start = start
+    const { head, tail } = frameOf(start)
+    this.#plain = new RunningDigest(`${head}"`)
+    this.#tail = `"${tail}`
+    if (typeof start['text'] === 'string') this.#addText(start['text'])
+    for (const citation of arrayOf(start['citations'])) this.#addCitation(citation)
+  }
+
+  delta(delta: JsonObject): void {
+    const { text, type } = delta
+    if (type === 'text_delta' && typeof text === 'string') this.#addText(text)
+    else if (type === 'citations_delta') this.#addCitation(delta['citation'] ?? null)
+    else this.#unknown.add(delta)
+  }
+
+  end(): string {
+    const rest = this.#escape.end()
+    const added = this.#unknown.members()
+    if (this.#citations === null && Object.keys(added).length === 0) {
+      return this.#plain.end(rest + this.#tail)
+    }
+    added['text'] = quoted(this.#quoted?.end(`${rest}"`) ?? sha256OfText(`"${rest}"`))
+    if (this.#citations !== null) added['citations'] = quoted(this.#citations.end(']'))
+    return sha256OfBinary(blockText(rawOf(this.#start), added))
+  }
+
+  #addText(text: string): void {
+    const ready = this.#escape.add(text)
     if (ready === '') return
-    quoted.add(ready)
-    plainDigest ??= createRunningDigest('{"text":"')
-    plainDigest.add(ready)
-    plain = null
+    this.#plain.add(ready)
+    this.#quoted ??= new RunningDigest('"')
+    this.#quoted.add(ready)
   }
 
-  function addCitation(citation: unknown): void {
-    if (citations === null) citations = createRunningDigest('[')
-    else citations.add(',')
-    citations.add(canonicalText(citation))
-  }
-
-  if (typeof start['text'] === 'string') addText(start['text'])
-  for (const citation of arrayOf(start['citations'])) addCitation(citation)
-  const isBare = Object.keys(start).every((key) => bareKeys.has(key))
-
-  return {
-    type: 'text',
-    delta(delta) {
-      if (delta['type'] === 'text_delta' && typeof delta['text'] === 'string')
-        addText(delta['text'])
-      else if (delta['type'] === 'citations_delta') addCitation(delta['citation'])
-      else unknown.add(delta)
-    },
-    end() {
-      const sealed = unknown.seal(start)
-      if (citations === null && plain !== null) {
-        return sha256Hex(blockText({ ...sealed, text: plain }))
-      }
-      const rest = escape.end()
-      if (citations === null && plainDigest !== null && sealed === start && isBare) {
-        return plainDigest.end(`${rest}","type":"text"}`)
-      }
-      quoted.add(rest)
-      const text = quoted.end('"')
-      return sha256Hex(citedText(sealed, text, citations?.end(']') ?? null))
-    },
+  #addCitation(citation: unknown): void {
+    if (this.#citations === null) this.#citations = new RunningDigest('[')
+    else this.#citations.add(',')
+    this.#citations.add(textOf(citation))
   }
 }
 
-const bareKeys: ReadonlySet<string> = new Set(['type', 'text', 'citations', 'cache_control'])
+const bareFrame = { head: '{"text":', tail: ',"type":"text"}' }
 
-function openThinking(start: JsonObject, unknown: UnknownDeltas): OutputBlock {
-  const escape = createRunningEscape()
-  const thinking = createRunningDigest('"')
-  let signature = start['signature']
-  if (typeof start['thinking'] === 'string') thinking.add(escape.add(start['thinking']))
-  return {
-    type: 'thinking',
-    delta(delta) {
-      if (delta['type'] === 'thinking_delta' && typeof delta['thinking'] === 'string') {
-        thinking.add(escape.add(delta['thinking']))
-      } else if (delta['type'] === 'signature_delta') {
-        signature = delta['signature']
-      } else {
-        unknown.add(delta)
-      }
-    },
-    end() {
-      thinking.add(escape.end())
-      return sha256Hex(thinkingText({ ...unknown.seal(start), signature }, thinking.end('"')))
-    },
+/** Canonical text of an uncited text block, before and after its text. */
+function frameOf(start: JsonObject): { readonly head: string; readonly tail: string } {
+  if (Object.keys(start).every((key) => key === 'type' || key === 'text')) return bareFrame
+  const { citations: _, ...rest } = start
+  // No JSON text has the mark where a value stands, and in a string the quotes would be escaped.
+  const mark = '"text":@'
+  const text = fromBinary(blockText(rawOf(rest), { text: '@' }))
+  const at = text.indexOf(mark)
+  return { head: text.slice(0, at + mark.length - 1), tail: text.slice(at + mark.length) }
+}
+
+class ThinkingBlock implements OutputBlock {
+  readonly type = 'thinking'
+  readonly #start: JsonObject
+  readonly #escape = new RunningEscape()
+  readonly #thinking = new RunningDigest('"')
+  readonly #unknown = new UnknownDeltas()
+  #signature: unknown
+
+  constructor(start: JsonObject) {
+    this.#start = start
+    this.#signature = start['signature'] ?? null
+    if (typeof start['thinking'] === 'string') this.#add(start['thinking'])
+  }
+
+  delta(delta: JsonObject): void {
+    const { thinking, type } = delta
+    if (type === 'thinking_delta' && typeof thinking === 'string') this.#add(thinking)
+    else if (type === 'signature_delta') this.#signature = delta['signature'] ?? null
+    else this.#unknown.add(delta)
+  }
+
+  end(): string {
+    const added = this.#unknown.members()
+    added['thinking'] = quoted(this.#thinking.end(`${this.#escape.end()}"`))
+    const { signature: _, ...rest } = this.#start
+    if (this.#signature !== null) {
+      added['signature'] = quoted(sha256OfText(textOf(this.#signature)))
+    }
+    return sha256OfBinary(blockText(rawOf(rest), added))
+  }
+
+  #add(thinking: string): void {
+    this.#thinking.add(this.#escape.add(thinking))
   }
 }
 
 /** Tool use, results, compaction, and whatever comes next. */
-function openOther(
-  type: string,
-  start: JsonObject,
-  unknown: UnknownDeltas,
-  limits: CaptureLimits,
-): OutputBlock {
-  let block = start
-  let input = ''
-  let longInput: RunningDigest | null = null
+class OtherBlock implements OutputBlock {
+  readonly type: string
+  readonly #limits: CaptureLimits
+  readonly #unknown = new UnknownDeltas()
+  #block: JsonObject
+  #input = ''
+  #longInput: RunningDigest | null = null
 
-  function addInput(text: string): void {
-    if (longInput === null && input.length + text.length <= limits.toolInputCharsMax) {
-      input += text
-      return
-    }
-    longInput ??= createRunningDigest(input)
-    input = ''
-    longInput.add(text)
+  constructor(type: string, start: JsonObject, limits: CaptureLimits) {
+    this.type = type
+    this.#block = start
+    this.#limits = limits
   }
 
-  return {
-    type,
-    delta(delta) {
-      if (delta['type'] === 'input_json_delta' && typeof delta['partial_json'] === 'string') {
-        addInput(delta['partial_json'])
-      } else if (delta['type'] === 'compaction_delta') {
-        block = { ...block, content: delta['content'] ?? null }
-      } else {
-        unknown.add(delta)
-      }
-    },
-    end() {
-      const sealed = unknown.seal(block)
-      if (longInput !== null) return sha256Hex(blockText(withRawInput(sealed, longInput.end())))
-      if (input === '') return sha256Hex(blockText(sealed))
-      const parsed = parseJson(input)
-      const whole =
-        parsed === undefined ? withRawInput(sealed, sha256Hex(input)) : { ...sealed, input: parsed }
-      return sha256Hex(blockText(whole))
-    },
+  delta(delta: JsonObject): void {
+    const { type, partial_json: input } = delta
+    if (type === 'input_json_delta' && typeof input === 'string') this.#addInput(input)
+    else if (type === 'compaction_delta') {
+      this.#block = { ...this.#block, content: delta['content'] ?? null }
+    } else this.#unknown.add(delta)
+  }
+
+  end(): string {
+    const added = this.#unknown.members()
+    const { input: _, ...rest } = this.#block
+    if (this.#longInput !== null) added['input_raw'] = quoted(this.#longInput.end())
+    else if (this.#input !== '') {
+      const input = parseRaw(toBinary(this.#input))
+      // Input that is no JSON (cut off by `max_tokens`) stands by the digest of its text.
+      if (input === null) added['input_raw'] = quoted(sha256OfText(this.#input))
+      else added['input'] = canonicalText(input)
+    }
+    if (Object.keys(added).length === 0) return blockSha256(rawOf(this.#block))
+    const hasInput = 'input' in added || 'input_raw' in added
+    return sha256OfBinary(blockText(rawOf(hasInput ? rest : this.#block), added))
+  }
+
+  #addInput(text: string): void {
+    const isLong = this.#input.length + text.length > this.#limits.toolInputCharsMax
+    if (this.#longInput === null && !isLong) {
+      this.#input += text
+      return
+    }
+    this.#longInput ??= new RunningDigest(this.#input)
+    this.#input = ''
+    this.#longInput.add(text)
   }
 }
 
-/** Tool input that is no JSON (cut off by `max_tokens`) stands in the block by the digest of its text. */
-function withRawInput(block: JsonObject, digest: string): JsonObject {
-  const { input: _, ...rest } = block
-  return { ...rest, input_raw: digest }
+/** Canonical text in UTF-16. */
+function textOf(value: unknown): string {
+  return fromBinary(canonicalText(rawOf(value)))
+}
+
+function quoted(digest: string): string {
+  return `"${digest}"`
 }

@@ -15,24 +15,21 @@ import type {
   ExternalRef,
   RequestFields,
   ResponseFields,
-  Usage,
   WireSide,
 } from '@affidavit/format'
 import { formatMicros } from './clock.ts'
 import type {
   CapturedRequest,
+  Draft,
   RecordPolicy,
   ResolvedIdentity,
   ResponseOutcome,
 } from './exchange.ts'
 import { safeIdentifier } from './identifiers.ts'
-import { betasMax } from './limits.ts'
+import { usageOf } from './usage.ts'
 
 type StartedBody = Extract<EntryBody, { kind: 'interaction.started' }>
 type CompletedBody = Extract<EntryBody, { kind: 'interaction.completed' }>
-
-/** All members of a type; the absent ones `undefined`, which JSON leaves out. */
-type Draft<T> = { readonly [Name in keyof T]-?: T[Name] | undefined }
 
 /** Canonical text of the record of a request that is about to be forwarded. */
 export function startedText(
@@ -41,7 +38,9 @@ export function startedText(
   policy: RecordPolicy,
 ): string {
   const request = requestMembers(captured, identity, policy)
-  return JSON.stringify({ ...emptyBody, ...request, kind: 'interaction.started' })
+  return JSON.stringify(
+    inOrder({ kind: 'interaction.started', request, response: noResponse, loggedAt: undefined }),
+  )
 }
 
 /** Canonical text of the record of a finished exchange: what the start knew, and the outcome. */
@@ -52,13 +51,11 @@ export function completedText(
   response: ResponseOutcome,
   loggedAtMicros: number,
 ): string {
-  return JSON.stringify({
-    ...emptyBody,
-    ...requestMembers(captured, identity, policy),
-    ...responseMembers(captured, identity, response),
-    kind: 'interaction.completed',
-    logged_at: formatMicros(loggedAtMicros),
-  })
+  const request = requestMembers(captured, identity, policy)
+  const members = responseMembers(captured, identity, response)
+  const loggedAt = formatMicros(loggedAtMicros)
+  const kind = 'interaction.completed'
+  return JSON.stringify(inOrder({ kind, request, response: members, loggedAt }))
 }
 
 /** The record of a request as an object; `startedText` is its canonical text. */
@@ -81,25 +78,16 @@ export function completedBody(
   return JSON.parse(completedText(captured, identity, policy, response, loggedAtMicros))
 }
 
-// The start and the end of one exchange share their request members, digests included.
-const memo = new WeakMap<
-  CapturedRequest,
-  {
-    readonly identity: ResolvedIdentity
-    readonly policy: RecordPolicy
-    readonly members: Draft<RequestFields>
-  }
->()
-
+/** The start and the end of one exchange share their request members, digests included. */
 function requestMembers(
   captured: CapturedRequest,
   identity: ResolvedIdentity,
   policy: RecordPolicy,
 ): Draft<RequestFields> {
-  const known = memo.get(captured)
-  if (known?.identity === identity && known.policy === policy) return known.members
+  const memo = captured.recordMemo
+  if (memo?.identity === identity && memo.policy === policy) return memo.members
   const members = draftRequest(captured, identity, policy)
-  memo.set(captured, { identity, policy, members })
+  captured.recordMemo = { identity, policy, members }
   return members
 }
 
@@ -139,7 +127,7 @@ function draftRequest(
     client: captured.client ?? undefined,
     attempt: captured.attempt ?? undefined,
     anthropic_version: nameIfAny(captured.anthropicVersion),
-    anthropic_beta: listIfAny(captured.anthropicBeta.slice(0, betasMax), name),
+    anthropic_beta: listIfAny(captured.anthropicBeta, name),
     credential: captured.credential ?? undefined,
     ip_address: captured.ipAddress,
     hash: {
@@ -148,7 +136,7 @@ function draftRequest(
     },
     prompt_hash: keyed(captured, captured.canonicalSha256, subject),
     prompt_completeness: captured.completeness,
-    request: requestSide(captured, subject),
+    request: wireSide(captured, subject, captured),
     tools_offered: listIfAny(captured.toolNames, name),
     tools_offered_count: captured.toolCount === 0 ? undefined : captured.toolCount,
     external_refs: externalRefs(captured, subject),
@@ -186,10 +174,10 @@ function responseMembers(
     models: listIfAny(response.models, name),
     prompt_tokens: response.promptTokens,
     completion_tokens: response.completionTokens,
-    usage: safeUsage(response.usage, name),
+    usage: usageOf(response.usage, name) ?? undefined,
     usage_source: response.usageSource,
     response_hash: keyed(captured, response.canonicalSha256, subject),
-    response: responseSide(captured, response, subject),
+    response: wireSide(captured, subject, response),
     delivered: deliveredSide(captured, response, subject),
     tool_calls: listIfAny(response.toolCalls, name),
     tool_calls_count: response.toolCallCount === 0 ? undefined : response.toolCallCount,
@@ -201,35 +189,22 @@ function responseMembers(
   }
 }
 
-function requestSide(captured: CapturedRequest, subject: string | null): WireSide {
-  return wireSide(captured, subject, {
-    ...captured,
-    blockCount: captured.blocks.length,
-  })
-}
-
-function responseSide(
-  captured: CapturedRequest,
-  response: ResponseOutcome,
-  subject: string | null,
-): WireSide {
-  return wireSide(captured, subject, { ...response, blockCount: response.blocks.length })
-}
-
 interface Side {
   readonly bodyBytes: number
   readonly encoding: string | null
   readonly parsed: WireSide['parsed']
-  readonly wireSha256: Uint8Array
-  readonly decodedSha256: Uint8Array | null
-  readonly headersSha256: Uint8Array | null
-  readonly blockCount: number
+  readonly wireSha256: string
+  readonly decodedSha256: string | null
+  readonly headersSha256?: string
+  readonly blocks: readonly unknown[]
 }
 
+/** Members in canonical order. */
 function wireSide(captured: CapturedRequest, subject: string | null, side: Side): WireSide {
-  const { blockCount, encoding } = side
+  const { encoding } = side
+  const blockCount = side.blocks.length
   const decoded = keyed(captured, side.decodedSha256, subject)
-  const headers = keyed(captured, side.headersSha256, subject)
+  const headers = keyed(captured, side.headersSha256 ?? null, subject)
   return {
     ...(blockCount === 0 ? {} : { block_count: blockCount }),
     bytes: side.bodyBytes,
@@ -261,26 +236,16 @@ function externalRefs(
   const keys = captured.hashKeys
   return captured.references.map(({ type, value, keyed: isKeyed }) => ({
     ref: isKeyed
-      ? keys.digest(hash('sha256', value, 'buffer'), subject)
+      ? keys.digest(hash('sha256', value, 'hex'), subject)
       : safeIdentifier(value, keys, subject),
     state: 'unresolved',
     type,
   }))
 }
 
-function safeUsage(usage: Usage | null, name: (value: string) => string): Usage | undefined {
-  if (usage === null) return undefined
-  const members = Object.entries(usage).map(([key, value]: [string, unknown]) => {
-    if (typeof value === 'string') return [key, name(value)]
-    if (!Array.isArray(value)) return [key, value]
-    return [key, value.map((row: object) => safeUsage(row, name))]
-  })
-  return Object.fromEntries(members)
-}
-
 function keyed(
   captured: CapturedRequest,
-  sha256: Uint8Array | null,
+  sha256: string | null,
   subject: string | null,
 ): string | null {
   return sha256 === null ? null : captured.hashKeys.digest(sha256, subject)
@@ -293,81 +258,110 @@ function listIfAny(
   return values.length === 0 ? undefined : values.map(name)
 }
 
-/**
- * Every member of a body in canonical order. Spread first, it gives every later literal this order:
- * an object keeps the place in which a name was first defined.
- */
-const emptyBody: Readonly<Record<string, undefined>> = Object.fromEntries(
-  memberNames().map((name) => [name, undefined]),
-)
+type Ordered = Draft<Omit<CompletedBody, 'kind'>> & { readonly kind: EntryBody['kind'] }
 
-function memberNames(): readonly (keyof CompletedBody)[] {
-  const names: Readonly<Record<keyof CompletedBody, true>> = {
-    agent_id: true,
-    anthropic_beta: true,
-    anthropic_version: true,
-    application_id: true,
-    attempt: true,
-    capture_source: true,
-    classification_source: true,
-    client: true,
-    completion_tokens: true,
-    credential: true,
-    data_classification: true,
-    delivered: true,
-    device_id: true,
-    end_state: true,
-    error_type: true,
-    event_id: true,
-    external_refs: true,
-    external_refs_count: true,
-    first_byte_ms: true,
-    first_token_ms: true,
-    hash: true,
-    http_status: true,
-    identity_trust: true,
-    ip_address: true,
-    is_subagent: true,
-    kind: true,
-    latency_ms: true,
-    logged_at: true,
-    max_tokens: true,
-    message_id: true,
-    model: true,
-    model_served: true,
-    models: true,
-    operation: true,
-    parent_agent_id: true,
-    policy_flags: true,
-    policy_version: true,
-    prompt_completeness: true,
-    prompt_hash: true,
-    prompt_raw: true,
-    prompt_tokens: true,
-    provider: true,
-    refusal_category: true,
-    request: true,
-    request_id: true,
-    response: true,
-    response_hash: true,
-    response_raw: true,
-    retention_class: true,
-    route: true,
-    session_id: true,
-    status: true,
-    stop_reason: true,
-    stop_sequence: true,
-    streaming: true,
-    timestamp: true,
-    tool_calls: true,
-    tool_calls_count: true,
-    tools_offered: true,
-    tools_offered_count: true,
-    upstream: true,
-    usage: true,
-    usage_source: true,
-    user_id: true,
-    v: true,
+interface Parts {
+  readonly kind: EntryBody['kind']
+  readonly request: Draft<RequestFields>
+  readonly response: Draft<ResponseFields>
+  readonly loggedAt: string | undefined
+}
+
+/** One body with its members in canonical order: that of their names. */
+function inOrder({ kind, request, response, loggedAt }: Parts): Ordered {
+  return {
+    agent_id: request.agent_id,
+    anthropic_beta: request.anthropic_beta,
+    anthropic_version: request.anthropic_version,
+    application_id: request.application_id,
+    attempt: request.attempt,
+    capture_source: request.capture_source,
+    classification_source: request.classification_source,
+    client: request.client,
+    completion_tokens: response.completion_tokens,
+    credential: request.credential,
+    data_classification: request.data_classification,
+    delivered: response.delivered,
+    device_id: request.device_id,
+    end_state: response.end_state,
+    error_type: response.error_type,
+    event_id: request.event_id,
+    external_refs: request.external_refs,
+    external_refs_count: request.external_refs_count,
+    first_byte_ms: response.first_byte_ms,
+    first_token_ms: response.first_token_ms,
+    hash: request.hash,
+    http_status: response.http_status,
+    identity_trust: request.identity_trust,
+    ip_address: request.ip_address,
+    is_subagent: request.is_subagent,
+    kind: kind,
+    latency_ms: response.latency_ms,
+    logged_at: loggedAt,
+    max_tokens: request.max_tokens,
+    message_id: response.message_id,
+    model: request.model,
+    model_served: response.model_served,
+    models: response.models,
+    operation: request.operation,
+    parent_agent_id: request.parent_agent_id,
+    policy_flags: request.policy_flags,
+    policy_version: request.policy_version,
+    prompt_completeness: request.prompt_completeness,
+    prompt_hash: request.prompt_hash,
+    prompt_raw: request.prompt_raw,
+    prompt_tokens: response.prompt_tokens,
+    provider: request.provider,
+    refusal_category: response.refusal_category,
+    request: request.request,
+    request_id: response.request_id,
+    response: response.response,
+    response_hash: response.response_hash,
+    response_raw: response.response_raw,
+    retention_class: request.retention_class,
+    route: request.route,
+    session_id: request.session_id,
+    status: response.status,
+    stop_reason: response.stop_reason,
+    stop_sequence: response.stop_sequence,
+    streaming: request.streaming,
+    timestamp: request.timestamp,
+    tool_calls: response.tool_calls,
+    tool_calls_count: response.tool_calls_count,
+    tools_offered: request.tools_offered,
+    tools_offered_count: request.tools_offered_count,
+    upstream: response.upstream,
+    usage: response.usage,
+    usage_source: response.usage_source,
+    user_id: request.user_id,
+    v: request.v,
   }
-  return (Object.keys(names) as (keyof CompletedBody)[]).sort()
+}
+
+const noResponse: Draft<ResponseFields> = {
+  completion_tokens: undefined,
+  delivered: undefined,
+  end_state: undefined,
+  error_type: undefined,
+  first_byte_ms: undefined,
+  first_token_ms: undefined,
+  http_status: undefined,
+  latency_ms: undefined,
+  message_id: undefined,
+  model_served: undefined,
+  models: undefined,
+  prompt_tokens: undefined,
+  refusal_category: undefined,
+  request_id: undefined,
+  response: undefined,
+  response_hash: undefined,
+  response_raw: undefined,
+  status: undefined,
+  stop_reason: undefined,
+  stop_sequence: undefined,
+  tool_calls: undefined,
+  tool_calls_count: undefined,
+  upstream: undefined,
+  usage: undefined,
+  usage_source: undefined,
 }

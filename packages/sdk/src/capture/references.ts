@@ -6,64 +6,68 @@
  */
 import type { ReferenceDraft } from './exchange.ts'
 import { arrayOf, isObject, stringOf, type JsonObject } from './json.ts'
+import { itemsOf, memberOf, stringAt, type RawNode } from './raw-json.ts'
 
 const depthMax = 8
 
-/** Collects references, each once, in order of appearance. */
-export type ReferenceSink = (type: ReferenceDraft['type'], value: string, keyed: boolean) => void
-
-/** References of one content block, nested blocks included. */
-export function blockReferences(block: unknown, add: ReferenceSink, depth = 0): void {
-  if (!isObject(block) || depth > depthMax) return
-  const type = block['type']
-  if (type === 'text' || type === 'thinking' || type === 'tool_use') return
-  sourceReference(block['source'], add, depth)
-  const fileId = stringOf(block['file_id'])
-  if (fileId !== null) add('file', fileId, false)
-  for (const inner of arrayOf(block['content'])) blockReferences(inner, add, depth + 1)
+/** Adds the references of one content block, nested blocks included, to `into`. */
+export function blockReferences(block: RawNode, into: ReferenceDraft[], depth = 0): void {
+  if (block.kind !== 'object' || depth > depthMax) return
+  add(into, 'file', stringAt(memberOf(block, 'file_id')), false)
+  for (const inner of itemsOf(memberOf(block, 'content'))) blockReferences(inner, into, depth + 1)
+  const source = memberOf(block, 'source')
+  if (source?.kind !== 'object') return
+  add(into, 'file', stringAt(memberOf(source, 'file_id')), false)
+  add(into, 'url', stringAt(memberOf(source, 'url')), true)
+  for (const inner of itemsOf(memberOf(source, 'content'))) blockReferences(inner, into, depth + 1)
 }
 
-function sourceReference(source: unknown, add: ReferenceSink, depth: number): void {
-  if (!isObject(source)) return
-  const fileId = stringOf(source['file_id'])
-  if (fileId !== null) add('file', fileId, false)
-  const url = stringOf(source['url'])
-  if (url !== null) add('url', url, true)
-  for (const inner of arrayOf(source['content'])) blockReferences(inner, add, depth + 1)
-}
+/** Names of top-level members that `memberReferences` looks at. */
+export const referringMembers: ReadonlySet<string> = new Set([
+  'container',
+  'diagnostics',
+  'mcp_servers',
+  'resources',
+  'thread',
+])
 
-/** References of one top-level member of a request body. */
-export function memberReferences(key: string, value: unknown, add: ReferenceSink): void {
-  if (key === 'container') containerReferences(value, add)
+/** The references of one top-level member of a request body. */
+export function memberReferences(key: string, value: unknown): ReferenceDraft[] {
+  const into: ReferenceDraft[] = []
+  if (key === 'container') containerReferences(value, into)
   else if (key === 'mcp_servers') {
-    for (const server of arrayOf(value)) {
-      const url = isObject(server) ? stringOf(server['url']) : null
-      if (url !== null) add('mcp_server', url, true)
-    }
-  } else if (key === 'thread' && isObject(value)) {
-    const previous = stringOf(value['previous_message_id'])
-    if (previous !== null) add('thread', previous, false)
-  } else if (key === 'diagnostics' && isObject(value)) {
-    const previous = stringOf(value['previous_message_id'])
-    if (previous !== null) add('message', previous, false)
+    for (const server of objectsIn(value)) add(into, 'mcp_server', stringOf(server['url']), true)
   } else if (key === 'resources') {
-    for (const resource of arrayOf(value)) if (isObject(resource)) resourceReference(resource, add)
+    for (const resource of objectsIn(value)) {
+      add(into, 'memory_store', stringOf(resource['memory_store_id']), false)
+      add(into, 'file', stringOf(resource['file_id']), false)
+    }
+  } else if (isObject(value)) {
+    const type = key === 'thread' ? 'thread' : 'message'
+    add(into, type, stringOf(value['previous_message_id']), false)
   }
+  return into
 }
 
-function containerReferences(value: unknown, add: ReferenceSink): void {
-  const id = isObject(value) ? stringOf(value['id']) : stringOf(value)
-  if (id !== null) add('container', id, false)
-  if (!isObject(value)) return
-  for (const skill of arrayOf(value['skills'])) {
-    const skillId = isObject(skill) ? stringOf(skill['skill_id']) : null
-    if (skillId !== null) add('skill', skillId, false)
+function containerReferences(value: unknown, into: ReferenceDraft[]): void {
+  if (!isObject(value)) {
+    add(into, 'container', stringOf(value), false)
+    return
   }
+  add(into, 'container', stringOf(value['id']), false)
+  for (const skill of objectsIn(value['skills']))
+    add(into, 'skill', stringOf(skill['skill_id']), false)
 }
 
-function resourceReference(resource: JsonObject, add: ReferenceSink): void {
-  const store = stringOf(resource['memory_store_id'])
-  if (store !== null) add('memory_store', store, false)
-  const file = stringOf(resource['file_id'])
-  if (file !== null) add('file', file, false)
+function objectsIn(value: unknown): readonly JsonObject[] {
+  return arrayOf(value).filter(isObject)
+}
+
+function add(
+  into: ReferenceDraft[],
+  type: ReferenceDraft['type'],
+  value: string | null,
+  keyed: boolean,
+): void {
+  if (value !== null && value !== '') into.push({ type, value, keyed })
 }

@@ -6,42 +6,43 @@
  */
 import { hash } from 'node:crypto'
 import { maskAddress } from './addresses.ts'
-import { canonicalObject, canonicalText } from './canonical-json.ts'
 import { contentCoding, decodeBody } from './encoding.ts'
-import type { CaptureOptions, CapturedRequest, ReferenceDraft, RequestInput } from './exchange.ts'
+import type {
+  BlockDigest,
+  CaptureOptions,
+  CapturedRequest,
+  ReferenceDraft,
+  RequestInput,
+} from './exchange.ts'
 import { readRequestHeaders } from './headers.ts'
 import { clientTokens, readClaims } from './identity.ts'
-import { arrayOf, isObject, parseJson, stringOf, type JsonObject } from './json.ts'
 import { defaultLimits, type CaptureLimits } from './limits.ts'
+import { analysePrompt, blockTextAt, noFacts, serversText, type PromptAnalysis } from './prompt.ts'
 import {
-  analyseMember,
-  analysePrompt,
-  blockTextAt,
-  type PromptAnalysis,
-  type RequestFacts,
-} from './prompt.ts'
+  binaryText,
+  canonicalObject,
+  canonicalText,
+  fromBinary,
+  memberOf,
+  parseRaw,
+  stringAt,
+  type RawNode,
+} from './raw-json.ts'
 import { findRoute, type Route } from './routes.ts'
+import { sha256OfBinary } from './sha256.ts'
 
 /** What is known about a body. */
 interface BodyAnalysis extends Omit<PromptAnalysis, 'sha256' | 'skeleton'> {
-  readonly sha256: Uint8Array | null
+  readonly sha256: string | null
   readonly parsed: CapturedRequest['parsed']
 }
 
-const emptyFacts: RequestFacts = {
-  model: null,
-  stream: false,
-  maxTokens: null,
-  metadataUserId: null,
-  toolNames: [],
-  continuesThread: false,
-}
 const opaque: BodyAnalysis = {
   sha256: null,
   parsed: 'opaque',
   blocks: [],
   references: [],
-  facts: emptyFacts,
+  facts: noFacts,
 }
 
 /** Captures one request. Synchronous; never throws, whatever the bytes are. */
@@ -56,7 +57,7 @@ export function captureRequest(input: RequestInput, options: CaptureOptions): Ca
   const { facts } = analysis
   const references = distinct(analysis.references)
   let body: Uint8Array | null = plain
-  let parsedBody: JsonObject | null = null
+  let parsedBody: RawNode | null = null
   return {
     eventId: input.eventId,
     startedAtMicros: input.startedAtMicros,
@@ -81,8 +82,8 @@ export function captureRequest(input: RequestInput, options: CaptureOptions): Ca
     bodyBytes: input.body.length,
     encoding,
     parsed: analysis.parsed,
-    wireSha256: hash('sha256', input.body, 'buffer'),
-    decodedSha256: encoding === null || plain === null ? null : hash('sha256', plain, 'buffer'),
+    wireSha256: hash('sha256', input.body, 'hex'),
+    decodedSha256: encoding === null || plain === null ? null : hash('sha256', plain, 'hex'),
     headersSha256: headers.sha256,
     canonicalSha256: analysis.sha256,
     completeness: completenessOf(analysis),
@@ -96,12 +97,10 @@ export function captureRequest(input: RequestInput, options: CaptureOptions): Ca
     blockText(position) {
       const block = analysis.blocks[position]
       if (block === undefined || body === null) return null
-      if (parsedBody === null) {
-        const again = parseJson(textOf(body))
-        parsedBody = isObject(again) ? again : {}
-      }
-      return blockTextAt(parsedBody, block)
+      parsedBody ??= parseRaw(binaryText(withoutMark(body)))
+      return parsedBody === null ? null : blockTextAt(parsedBody, block)
     },
+    recordMemo: null,
     release() {
       body = null
       parsedBody = null
@@ -109,12 +108,21 @@ export function captureRequest(input: RequestInput, options: CaptureOptions): Ca
   }
 }
 
-/** What `affidavit hash FILE` prints: the digest of a request body given as bytes. */
-export function canonicalPrompt(body: Uint8Array): PromptAnalysis | null {
-  const parsed = parseJson(textOf(body))
-  if (!isObject(parsed)) return null
+/** A request body by its canonical form. */
+export interface CanonicalPrompt {
+  /** SHA-256 of `skeleton`; under a key it is the `prompt_hash` of records. */
+  readonly sha256: Uint8Array
+  readonly skeleton: string
+  readonly blocks: readonly BlockDigest[]
+}
+
+/** Digests a request body given as bytes, for `affidavit hash`; `null` if it is no JSON object. */
+export function canonicalPrompt(body: Uint8Array): CanonicalPrompt | null {
   try {
-    return analysePrompt(parsed)
+    const parsed = parseRaw(binaryText(withoutMark(body)))
+    if (parsed?.kind !== 'object') return null
+    const { sha256, skeleton, blocks } = analysePrompt(parsed)
+    return { sha256: Buffer.from(sha256, 'hex'), skeleton: fromBinary(skeleton), blocks }
   } catch {
     return null
   }
@@ -127,21 +135,23 @@ function plainBody(
 ): Uint8Array | null {
   if (encoding === null) return body
   if (body.length > limits.encodedBytesMax) return null
-  return decodeBody(body, encoding, { bytesMax: limits.parseBytesMax })
+  const plain = decodeBody(body, encoding, { bytesMax: limits.parseBytesMax })
+  return typeof plain === 'string' ? null : plain
 }
 
 function analyseBody(plain: Uint8Array | null, route: Route, limits: CaptureLimits): BodyAnalysis {
   if (plain === null) return opaque
   if (plain.length === 0) return { ...opaque, parsed: 'none' }
   if (route.content === 'opaque' || plain.length > limits.parseBytesMax) return opaque
-  const body = parseJson(textOf(plain))
-  if (!isObject(body)) return opaque
   try {
-    if (route.content === 'batch') return { ...analyseBatch(body), parsed: 'json' }
-    if (route.content === 'json') return { ...analyseJson(body), parsed: 'json' }
+    const body = parseRaw(binaryText(withoutMark(plain)))
+    if (body?.kind !== 'object') return opaque
+    if (route.content === 'batch') return analyseBatch(body)
+    if (route.content === 'json') return analyseJson(body)
     const analysis = analysePrompt(body)
-    if (analysis.blocks.length > limits.requestBlocksMax) return { ...analysis, ...opaque }
-    return { ...analysis, parsed: 'json' }
+    return analysis.blocks.length > limits.requestBlocksMax
+      ? opaque
+      : { ...analysis, parsed: 'json' }
   } catch {
     // Nested too deep for a canonical form; the wire digest still covers it.
     return opaque
@@ -149,51 +159,39 @@ function analyseBody(plain: Uint8Array | null, route: Route, limits: CaptureLimi
 }
 
 /** A batch: the list of its requests, each by the SHA-256 of its own skeleton. */
-function analyseBatch(body: JsonObject): Omit<BodyAnalysis, 'parsed'> {
+function analyseBatch(body: RawNode): BodyAnalysis {
   const references: ReferenceDraft[] = []
   const text = canonicalObject(body, (key, member) => {
-    if (key !== 'requests' || !Array.isArray(member)) return canonicalText(member)
-    const rows = member.map((row: unknown) => batchRow(row, references))
-    return `[${rows.join(',')}]`
+    if (key !== 'requests' || member.kind !== 'array') return canonicalText(member)
+    return `[${member.values.map((row) => batchRow(row, references)).join(',')}]`
   })
-  return { sha256: hash('sha256', text, 'buffer'), blocks: [], references, facts: emptyFacts }
+  return { ...opaque, parsed: 'json', sha256: sha256OfBinary(text), references }
 }
 
-function batchRow(row: unknown, references: ReferenceDraft[]): string {
-  if (!isObject(row)) return canonicalText(row)
+function batchRow(row: RawNode, references: ReferenceDraft[]): string {
+  if (row.kind !== 'object') return canonicalText(row)
   return canonicalObject(row, (key, member) => {
-    if (key !== 'params' || !isObject(member)) return canonicalText(member)
+    if (key !== 'params' || member.kind !== 'object') return canonicalText(member)
     const analysis = analysePrompt(member)
     references.push(...analysis.references)
-    return `"${Buffer.from(analysis.sha256).toString('hex')}"`
+    return `"${analysis.sha256}"`
   })
 }
 
-/** Other JSON bodies: the canonical form of all members, secrets left out. */
-function analyseJson(body: JsonObject): Omit<BodyAnalysis, 'parsed'> {
-  const references: ReferenceDraft[] = []
-  const text = canonicalObject(body, (key, value) => {
+/** Other JSON bodies: the canonical form of all members, without the secrets. */
+function analyseJson(body: RawNode): BodyAnalysis {
+  const { references, facts } = analysePrompt(body)
+  const text = canonicalObject(body, (key, member) => {
     if (key === 'fallback_credit_token') return null
-    if (key !== 'mcp_servers' && key !== 'resources') return canonicalText(value)
-    const member = analyseMember(key, value)
-    references.push(...member.references)
-    return member.text
+    return key === 'mcp_servers' ? serversText(member) : canonicalText(member)
   })
-  const model = isObject(body['model']) ? body['model']['id'] : body['model']
-  const metadata = body['metadata']
+  const model = facts.model ?? stringAt(memberOf(memberOf(body, 'model'), 'id'))
   return {
-    sha256: hash('sha256', text, 'buffer'),
-    blocks: [],
+    ...opaque,
+    parsed: 'json',
+    sha256: sha256OfBinary(text),
     references,
-    facts: {
-      ...emptyFacts,
-      model: stringOf(model),
-      stream: body['stream'] === true,
-      metadataUserId: isObject(metadata) ? stringOf(metadata['user_id']) : null,
-      toolNames: arrayOf(body['tools']).flatMap((tool) =>
-        isObject(tool) && typeof tool['name'] === 'string' ? [tool['name']] : [],
-      ),
-    },
+    facts: { ...facts, model },
   }
 }
 
@@ -216,9 +214,8 @@ function attemptOf(value: string | undefined): number | null {
   return value !== undefined && /^\d{1,4}$/.test(value) ? Number(value) : null
 }
 
-/** JSON text of a body; a byte order mark is skipped. */
-function textOf(bytes: Uint8Array): string {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const hasMark = buffer[0] === 0xef && buffer[1] === 0xbb && buffer[2] === 0xbf
-  return buffer.toString('utf8', hasMark ? 3 : 0)
+/** A byte order mark is no part of a JSON text, and is skipped (RFC 8259 §8.1). */
+function withoutMark(bytes: Uint8Array): Uint8Array {
+  const hasMark = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf
+  return hasMark ? bytes.subarray(3) : bytes
 }

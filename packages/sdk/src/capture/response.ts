@@ -9,7 +9,8 @@
  *
  * @module
  */
-import { createHash, hash, type Hash } from 'node:crypto'
+import { hash } from 'node:crypto'
+import type { Clock } from './clock.ts'
 import { decodeBody } from './encoding.ts'
 import type {
   CapturedRequest,
@@ -20,198 +21,205 @@ import type {
   ResponseTap,
 } from './exchange.ts'
 import { isObject, parseJson } from './json.ts'
-import { createMessageReader, type MessageReader } from './message.ts'
-import { createEventParser, type EventParser } from './sse.ts'
+import { MessageReader } from './message.ts'
+import { EventParser } from './sse.ts'
 import { upstreamHeaders, type UpstreamHeaders } from './upstream.ts'
 import { judge } from './verdict.ts'
-
-const wireBufferBytes = 4096
+import { WireDigest } from './wire-digest.ts'
 
 /** Makes the tap for the answer to `captured`. */
 export function createResponseTap(captured: CapturedRequest, options: CaptureOptions): ResponseTap {
-  const { clock } = options
-  const { limits } = captured
-  const message = createMessageReader(limits)
-  let head: UpstreamHeaders | null = null
-  const wire = createWireDigest()
-  let parser: EventParser | null = null
-  let body: BodyCopy | null = null
-  let terminalStart = -1
-  let terminalSeen = false
-  let firstByteMs: number | null = null
-  let firstTokenMs: number | null = null
-  let outcome: ResponseOutcome | null = null
+  return new Tap(captured, options.clock)
+}
 
-  function onEvent(name: string, data: string | null, frameStart: number): void {
-    if (terminalSeen) return
-    if (message.event(name, data)) {
-      terminalSeen = true
-      terminalStart = frameStart
-    } else if (firstTokenMs === null && message.hasContent) {
-      firstTokenMs = sinceStart()
+class Tap implements ResponseTap {
+  readonly #captured: CapturedRequest
+  readonly #clock: Clock
+  readonly #message: MessageReader
+  #head: UpstreamHeaders | null = null
+  #parser: EventParser | null = null
+  /** Digest of bytes that are not in `#copy`. */
+  #wire: WireDigest | null = null
+  #copy: Buffer[] | null = null
+  #copiedBytes = 0
+  #terminalStart = -1
+  #terminalSeen = false
+  #firstByteMs: number | null = null
+  #firstTokenMs: number | null = null
+  #outcome: ResponseOutcome | null = null
+
+  constructor(captured: CapturedRequest, clock: Clock) {
+    this.#captured = captured
+    this.#clock = clock
+    this.#message = new MessageReader(captured.limits)
+  }
+
+  get terminalSeen(): boolean {
+    return this.#terminalSeen
+  }
+
+  get framing(): 'sse' | 'body' {
+    return this.#parser === null ? 'body' : 'sse'
+  }
+
+  head(status: number, rawHeaders: readonly string[]): void {
+    if (this.#head !== null) return
+    const { captureSource, content, limits } = this.#captured
+    this.#head = upstreamHeaders(status, rawHeaders, captureSource)
+    const kind = bodyKind(content, this.#head)
+    if (kind === 'copy') this.#copy = []
+    else if (kind === 'sse') {
+      this.#parser = new EventParser(limits.eventBytesMax, (name, data, frameStart) =>
+        this.#takeEvent(name, data, frameStart),
+      )
     }
   }
 
-  function sinceStart(): number {
-    return Math.max(0, Math.round(clock.monotonicMs() - captured.startedMonotonicMs))
+  chunk(bytes: Uint8Array): number {
+    if (bytes.length === 0 || this.#outcome !== null) return this.#terminalSeen ? 0 : bytes.length
+    this.#firstByteMs ??= this.#sinceStart()
+    if (this.#copy !== null) {
+      this.#keep(bytes)
+      return bytes.length
+    }
+    this.#wire ??= new WireDigest()
+    this.#wire.add(bytes)
+    if (this.#terminalSeen) return 0
+    if (this.#parser === null) return bytes.length
+    this.#parser.push(bytes)
+    return this.#terminalSeen ? this.#terminalStart : bytes.length
   }
 
-  return {
-    get terminalSeen() {
-      return terminalSeen
-    },
-    get framing() {
-      return parser === null ? 'body' : 'sse'
-    },
-    head(status, rawHeaders) {
-      if (head !== null) return
-      head = upstreamHeaders(status, rawHeaders, captured.captureSource)
-      const kind = bodyKind(captured, head)
-      if (kind === 'sse') parser = createEventParser(limits.eventBytesMax, onEvent)
-      else if (kind === 'copy') body = createBodyCopy(limits.parseBytesMax)
-    },
-    chunk(bytes) {
-      if (outcome !== null || bytes.length === 0) return terminalSeen ? 0 : bytes.length
-      firstByteMs ??= sinceStart()
-      wire.add(bytes)
-      body?.add(bytes)
-      if (parser === null) return bytes.length
-      if (terminalSeen) return 0
-      parser.push(bytes)
-      return terminalStart >= 0 ? terminalStart : bytes.length
-    },
-    end(cause, facts = {}) {
-      outcome ??= finish(cause, facts)
-      body = null
-      parser = null
-      return outcome
-    },
+  end(cause: EndCause, facts: EndFacts = {}): ResponseOutcome {
+    this.#outcome ??= this.#judge(cause, facts)
+    this.#copy = null
+    return this.#outcome
   }
 
-  function finish(cause: EndCause, facts: EndFacts): ResponseOutcome {
-    const isSse = parser !== null
-    const read = isSse ? null : readBody(body?.bytes() ?? null, { head, message, captured, cause })
-    const bodyBytes = wire.bytes()
+  #takeEvent(name: string, data: string | null, frameStart: number): void {
+    // Nothing after the terminal event belongs to the message.
+    if (this.#terminalSeen) return
+    if (this.#message.takeEvent(name, data)) {
+      this.#terminalSeen = true
+      this.#terminalStart = frameStart
+    } else if (this.#firstTokenMs === null && this.#message.hasContent) {
+      this.#firstTokenMs = this.#sinceStart()
+    }
+  }
+
+  #keep(bytes: Uint8Array): void {
+    if (this.#copy === null) return
+    this.#copiedBytes += bytes.length
+    this.#copy.push(Buffer.from(bytes))
+    if (this.#copiedBytes <= this.#captured.limits.parseBytesMax) return
+    // Too large to be understood; from here on it is only counted and hashed.
+    this.#wire = new WireDigest()
+    for (const part of this.#copy) this.#wire.add(part)
+    this.#copy = null
+  }
+
+  #judge(cause: EndCause, facts: EndFacts): ResponseOutcome {
+    const body = this.#copiedBody()
+    const bytes = body?.length ?? this.#wire?.size ?? 0
+    const wireSha256 =
+      body === null ? (this.#wire?.end() ?? emptySha256) : hash('sha256', body, 'hex')
+    const read =
+      body === null || this.#head === null || bytes === 0
+        ? this.#unread()
+        : readBody(body, this.#head, { ...this.#captured, message: this.#message, cause })
     return judge({
-      captured,
-      head,
-      message: message.state,
-      canonicalSha256: message.end(),
+      captured: this.#captured,
+      head: this.#head,
+      message: this.#message,
+      canonicalSha256: this.#message.end(),
       cause,
       facts,
-      parsed: isSse ? 'sse' : (read?.parsed ?? (bodyBytes === 0 ? 'none' : 'opaque')),
-      hasWholeBody: read?.parsed === 'json',
-      bodyBytes,
-      wireSha256: wire.end(),
-      decodedSha256: read?.decodedSha256 ?? null,
-      latencyMs: sinceStart(),
-      firstByteMs,
-      firstTokenMs,
+      parsed: bytes === 0 ? 'none' : read.parsed,
+      bodyBytes: bytes,
+      wireSha256,
+      isBeyondReading: read.isBeyondReading,
+      decodedSha256: read.decodedSha256,
+      latencyMs: this.#sinceStart(),
+      firstByteMs: this.#firstByteMs,
+      firstTokenMs: this.#firstTokenMs,
     })
+  }
+
+  #unread(): BodyRead {
+    const isBeyondReading = this.#copiedBytes > this.#captured.limits.parseBytesMax
+    return {
+      parsed: this.#parser === null ? 'opaque' : 'sse',
+      decodedSha256: null,
+      isBeyondReading,
+    }
+  }
+
+  #copiedBody(): Buffer | null {
+    if (this.#copy === null) return null
+    const [only] = this.#copy
+    return this.#copy.length === 1 && only !== undefined ? only : Buffer.concat(this.#copy)
+  }
+
+  #sinceStart(): number {
+    const elapsedMs = this.#clock.monotonicMs() - this.#captured.startedMonotonicMs
+    return Math.max(0, Math.round(elapsedMs))
   }
 }
 
-/** `sse`: read event by event. `copy`: kept, and read at the end. `opaque`: only counted and hashed. */
-function bodyKind(captured: CapturedRequest, head: UpstreamHeaders): 'sse' | 'copy' | 'opaque' {
-  const isKnown = captured.content !== 'opaque'
+const emptySha256 = hash('sha256', '', 'hex')
+
+/** `sse`: read event by event. `copy`: kept, and read at the end. `opaque`: counted and hashed. */
+function bodyKind(
+  content: CapturedRequest['content'],
+  head: UpstreamHeaders,
+): 'sse' | 'copy' | 'opaque' {
   if (head.contentType.startsWith('text/event-stream')) {
-    if (captured.content !== 'messages') return 'opaque'
+    if (content !== 'messages') return 'opaque'
     return head.encoding === null ? 'sse' : 'copy'
   }
   const isJson = head.contentType.includes('json')
-  return isJson && (isKnown || head.status >= 400) ? 'copy' : 'opaque'
+  return isJson && (content !== 'opaque' || head.status >= 400) ? 'copy' : 'opaque'
 }
 
 interface BodyRead {
-  readonly parsed: 'json' | 'sse' | 'opaque'
-  readonly decodedSha256: Uint8Array | null
+  readonly parsed: ResponseOutcome['parsed']
+  readonly decodedSha256: string | null
+  /** The reason that it is opaque lies with us, not with the body. */
+  readonly isBeyondReading: boolean
+}
+
+interface BodyContext {
+  readonly message: MessageReader
+  readonly limits: CapturedRequest['limits']
+  readonly cause: EndCause
 }
 
 /** Reads a body that was kept: decodes it, then as JSON or, if it is an encoded stream, as SSE. */
-function readBody(
-  bytes: Buffer | null,
-  context: {
-    readonly head: UpstreamHeaders | null
-    readonly message: MessageReader
-    readonly captured: CapturedRequest
-    readonly cause: EndCause
-  },
-): BodyRead | null {
-  const { head, message, captured, cause } = context
-  if (bytes === null || head === null || bytes.length === 0) return null
-  const { limits } = captured
-  const plain =
-    head.encoding === null
-      ? bytes
-      : decodeBody(bytes, head.encoding, {
-          bytesMax: limits.parseBytesMax,
-          isCut: cause !== 'end',
-        })
-  if (plain === null) return { parsed: 'opaque', decodedSha256: null }
-  const decodedSha256 = head.encoding === null ? null : hash('sha256', plain, 'buffer')
+function readBody(bytes: Buffer, head: UpstreamHeaders, context: BodyContext): BodyRead {
+  if (head.encoding === null) return readPlain(bytes, head, context)
+  const plain = decodeBody(bytes, head.encoding, {
+    bytesMax: context.limits.parseBytesMax,
+    isCut: context.cause !== 'end',
+  })
+  if (typeof plain === 'string') {
+    return { parsed: 'opaque', decodedSha256: null, isBeyondReading: plain !== 'malformed' }
+  }
+  return { ...readPlain(plain, head, context), decodedSha256: hash('sha256', plain, 'hex') }
+}
+
+function readPlain(bytes: Buffer, head: UpstreamHeaders, context: BodyContext): BodyRead {
+  const { message, limits } = context
+  const read = { decodedSha256: null, isBeyondReading: false }
   if (head.contentType.startsWith('text/event-stream')) {
-    createEventParser(limits.eventBytesMax, (name, data) => message.event(name, data)).push(plain)
-    return { parsed: 'sse', decodedSha256 }
+    let isOver = false
+    const parser = new EventParser(limits.eventBytesMax, (name, data) => {
+      isOver ||= message.takeEvent(name, data)
+    })
+    parser.push(bytes)
+    return { ...read, parsed: 'sse' }
   }
-  const parsed = parseJson(
-    Buffer.from(plain.buffer, plain.byteOffset, plain.length).toString('utf8'),
-  )
-  if (isObject(parsed)) message.body(parsed)
-  return { parsed: parsed === undefined ? 'opaque' : 'json', decodedSha256 }
-}
-
-interface BodyCopy {
-  add(bytes: Uint8Array): void
-  /** The whole body, or `null` if it was larger than the limit. */
-  bytes(): Buffer | null
-}
-
-function createBodyCopy(bytesMax: number): BodyCopy {
-  let parts: Buffer[] | null = []
-  let size = 0
-  return {
-    add(bytes) {
-      size += bytes.length
-      if (size > bytesMax) parts = null
-      else parts?.push(Buffer.from(bytes))
-    },
-    bytes: () => (parts === null ? null : Buffer.concat(parts)),
-  }
-}
-
-interface WireDigest {
-  add(bytes: Uint8Array): void
-  bytes(): number
-  end(): Uint8Array
-}
-
-/** Gathers small chunks: an update of the hash costs more than copying a delta. */
-function createWireDigest(): WireDigest {
-  let running: Hash | null = null
-  let pending: Buffer | null = null
-  let filled = 0
-  let total = 0
-  return {
-    add(bytes) {
-      total += bytes.length
-      pending ??= Buffer.allocUnsafe(wireBufferBytes)
-      if (filled + bytes.length > wireBufferBytes) {
-        running ??= createHash('sha256')
-        running.update(pending.subarray(0, filled))
-        filled = 0
-        if (bytes.length > wireBufferBytes) {
-          running.update(bytes)
-          return
-        }
-      }
-      pending.set(bytes, filled)
-      filled += bytes.length
-    },
-    bytes: () => total,
-    end() {
-      const rest = pending === null ? new Uint8Array(0) : pending.subarray(0, filled)
-      if (running === null) return hash('sha256', rest, 'buffer')
-      return running.update(rest).digest()
-    },
-  }
+  const body = parseJson(bytes.toString('utf8'))
+  if (!isObject(body)) return { ...read, parsed: 'opaque' }
+  message.takeBody(body, bytes)
+  return { ...read, parsed: 'json' }
 }

@@ -8,29 +8,29 @@ import { createHash, hash, type Hash } from 'node:crypto'
 
 const pendingCharsMax = 4096
 
-/** Digest of text as it is (UTF-8). */
-export interface RunningDigest {
-  add(text: string): void
-  /** Hex SHA-256 of everything added, followed by `tail`. Ends this digest. */
-  end(tail?: string): string
-}
+/** Digest of text in UTF-8. Pieces must not split a surrogate pair. */
+export class RunningDigest {
+  #pending: string
+  #running: Hash | null = null
 
-/** Starts a digest with `head`. */
-export function createRunningDigest(head = ''): RunningDigest {
-  let pending = head
-  let running: Hash | null = null
-  return {
-    add(text) {
-      pending += text
-      if (pending.length < pendingCharsMax) return
-      running ??= createHash('sha256')
-      running.update(pending)
-      pending = ''
-    },
-    end(tail = '') {
-      if (running === null) return hash('sha256', pending + tail, 'hex')
-      return running.update(pending + tail).digest('hex')
-    },
+  /** @param head text before the first piece. */
+  constructor(head = '') {
+    this.#pending = head
+  }
+
+  add(text: string): void {
+    this.#pending += text
+    if (this.#pending.length < pendingCharsMax) return
+    this.#running ??= createHash('sha256')
+    this.#running.update(this.#pending)
+    this.#pending = ''
+  }
+
+  /** Hex SHA-256 of everything added, followed by `tail`. Ends this digest. */
+  end(tail = ''): string {
+    const last = this.#pending + tail
+    if (this.#running === null) return hash('sha256', last, 'hex')
+    return this.#running.update(last).digest('hex')
   }
 }
 
@@ -38,23 +38,26 @@ export function createRunningDigest(head = ''): RunningDigest {
  * Escapes a text that arrives in pieces as the inside of one JSON string. A surrogate pair that two
  * pieces share is put together before it is escaped.
  */
-export interface RunningEscape {
-  /** Escaped text that is ready; empty while too little has come. */
-  add(piece: string): string
-  end(): string
+export class RunningEscape {
+  #pending = ''
+
+  /** Returns escaped text that is ready; empty while little has come. */
+  add(piece: string): string {
+    this.#pending += piece
+    const { length } = this.#pending
+    if (length < pendingCharsMax) return ''
+    const isSplit = (this.#pending.charCodeAt(length - 1) & 0xfc00) === 0xd800
+    const ready = isSplit ? this.#pending.slice(0, -1) : this.#pending
+    this.#pending = isSplit ? this.#pending.slice(-1) : ''
+    return escaped(ready)
+  }
+
+  /** Returns the rest, escaped. */
+  end(): string {
+    return escaped(this.#pending)
+  }
 }
 
-export function createRunningEscape(): RunningEscape {
-  let pending = ''
-  return {
-    add(piece) {
-      pending += piece
-      if (pending.length < pendingCharsMax) return ''
-      const isSplit = (pending.charCodeAt(pending.length - 1) & 0xfc00) === 0xd800
-      const ready = isSplit ? pending.slice(0, -1) : pending
-      pending = isSplit ? pending.slice(-1) : ''
-      return JSON.stringify(ready).slice(1, -1)
-    },
-    end: () => JSON.stringify(pending).slice(1, -1),
-  }
+function escaped(text: string): string {
+  return JSON.stringify(text).slice(1, -1)
 }

@@ -1,6 +1,7 @@
 /**
- * An incremental parser of server-sent events (WHATWG HTML §9.2.6), on bytes. Lines are cut before
- * they are decoded, so a character split over chunks is never seen in halves.
+ * An incremental parser of server-sent events (WHATWG HTML §9.2.6). Lines are cut on bytes, before they
+ * are decoded, so that a character split over chunks is never seen in halves. Chunks that hold whole
+ * frames, which is how they mostly come, are decoded at once.
  *
  * Invariants:
  * - Any chunking of the same bytes gives the same events.
@@ -10,143 +11,182 @@
  * @module
  */
 
-/** One dispatched event. `data` is `null` if the event was larger than the limit. */
+/**
+ * Takes one event. `data` is `null` if it was larger than the limit. `frameStart` is the offset in the
+ * chunk being pushed at which the frame began, 0 if it began earlier.
+ */
 export type EventListener = (event: string, data: string | null, frameStart: number) => void
-
-export interface EventParser {
-  /** Feeds bytes. The listener learns where in `bytes` its frame began, 0 if it began earlier. */
-  push(bytes: Uint8Array): void
-}
 
 const lineFeed = 0x0a
 const carriageReturn = 0x0d
-const colon = 0x3a
-const space = 0x20
+const byteOrderMark = 0xfeff
 const carryBytesMin = 256
+const carryBytesKept = 16 * 1024
 
-/** Makes a parser that tells `listener` each event as its blank line arrives. */
-export function createEventParser(bytesMax: number, listener: EventListener): EventParser {
-  let carry: Buffer | null = null
-  let carried = 0
-  let isOverflow = false
-  let event = ''
-  let data: string | null = null
-  let dataChars = 0
-  let skipLineFeed = false
-  let isFirstLine = true
-  let frameStart = 0
+/** Parses one stream. */
+export class EventParser {
+  readonly #bytesMax: number
+  readonly #listener: EventListener
+  #carry: Buffer | null = null
+  #carried = 0
+  /** The line being carried is longer than the limit; the rest of it is dropped. */
+  #isOverlong = false
+  #event = ''
+  #data: string | null = null
+  #dataChars = 0
+  #skipLineFeed = false
+  #isFirstLine = true
+  #frameStart = 0
 
-  return {
-    push(bytes) {
-      const chunk = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-      frameStart = 0
-      let from = 0
-      if (skipLineFeed && chunk.length > 0) {
-        skipLineFeed = false
-        if (chunk[0] === lineFeed) from = 1
-        frameStart = from
-      }
-      const hasReturn = chunk.includes(carriageReturn)
-      while (from < chunk.length) {
-        const end = hasReturn ? nextEnd(chunk, from) : chunk.indexOf(lineFeed, from)
-        if (end < 0) {
-          keep(chunk, from, chunk.length)
-          return
-        }
-        const next = afterEnd(chunk, end)
-        takeLine(chunk, from, end, next)
-        from = next
-      }
-    },
+  constructor(bytesMax: number, listener: EventListener) {
+    this.#bytesMax = bytesMax
+    this.#listener = listener
   }
 
-  /** Index of the first byte after the line end at `end`; a CR may have its LF in the next chunk. */
-  function afterEnd(chunk: Buffer, end: number): number {
+  /** Feeds bytes; tells the listener of each event as its blank line arrives. */
+  push(bytes: Uint8Array): void {
+    const chunk = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.#frameStart = 0
+    if (this.#isBetweenFrames && endsFrame(chunk) && chunk.length <= this.#bytesMax) {
+      const text = chunk.toString('utf8')
+      if (!text.includes('\r')) return this.#takeFrames(text, chunk)
+    }
+    this.#takeLines(chunk)
+  }
+
+  get #isBetweenFrames(): boolean {
+    return (
+      this.#carried === 0 &&
+      this.#dataChars === 0 &&
+      this.#event === '' &&
+      !this.#isOverlong &&
+      !this.#skipLineFeed &&
+      !this.#isFirstLine
+    )
+  }
+
+  /** Whole frames with LF line ends, as one text. */
+  #takeFrames(text: string, chunk: Buffer): void {
+    const isAscii = text.length === chunk.length
+    let from = 0
+    while (from < text.length) {
+      const end = text.indexOf('\n', from)
+      if (end === from) {
+        const next = isAscii ? end + 1 : Buffer.byteLength(text.slice(0, end + 1))
+        this.#dispatch(next)
+      } else {
+        this.#readLine(text, from, end)
+      }
+      from = end + 1
+    }
+  }
+
+  #takeLines(chunk: Buffer): void {
+    let from = 0
+    if (this.#skipLineFeed && chunk.length > 0) {
+      this.#skipLineFeed = false
+      if (chunk[0] === lineFeed) {
+        from = 1
+        if (this.#isBetweenFrames) this.#frameStart = 1
+      }
+    }
+    while (from < chunk.length) {
+      const end = lineEnd(chunk, from)
+      if (end < 0) return this.#keep(chunk, from, chunk.length)
+      const next = this.#afterEnd(chunk, end)
+      this.#takeLine(chunk, from, end, next)
+      from = next
+    }
+  }
+
+  /** Index after the line end at `end`. The LF of a CRLF may come with the next chunk. */
+  #afterEnd(chunk: Buffer, end: number): number {
     if (chunk[end] === lineFeed) return end + 1
-    if (end + 1 === chunk.length) skipLineFeed = true
+    if (end + 1 === chunk.length) this.#skipLineFeed = true
     return chunk[end + 1] === lineFeed ? end + 2 : end + 1
   }
 
-  function takeLine(chunk: Buffer, from: number, end: number, next: number): void {
-    if (carried === 0 && !isOverflow) {
-      if (from === end) dispatch(next)
-      else if (end - from > bytesMax) isOverflow = true
-      else readLine(chunk, from, end)
-      if (isOverflow) endOverflow()
-      return
+  #takeLine(chunk: Buffer, from: number, end: number, next: number): void {
+    if (this.#carried === 0 && !this.#isOverlong) {
+      if (from === end) return this.#dispatch(next)
+      if (end - from <= this.#bytesMax) return this.#decodeLine(chunk, from, end)
     }
-    keep(chunk, from, end)
-    if (isOverflow) endOverflow()
-    else if (carry !== null) readLine(carry, 0, carried)
-    carried = 0
+    this.#keep(chunk, from, end)
+    if (this.#isOverlong) this.#dropData()
+    else if (this.#carry !== null) this.#decodeLine(this.#carry, 0, this.#carried)
+    this.#isOverlong = false
+    this.#carried = 0
     // A long line's memory goes back at once; a short one's serves the next line.
-    if (carry !== null && carry.length > 64 * carryBytesMin) carry = null
+    if (this.#carry !== null && this.#carry.length > carryBytesKept) this.#carry = null
   }
 
-  function endOverflow(): void {
-    isOverflow = false
-    data = null
-    dataChars = Number.POSITIVE_INFINITY
-    isFirstLine = false
-  }
-
-  function keep(chunk: Buffer, from: number, to: number): void {
-    const needed = carried + to - from
-    if (isOverflow || needed > bytesMax) {
-      isOverflow = true
-      carried = 0
-      carry = null
+  #keep(chunk: Buffer, from: number, to: number): void {
+    const needed = this.#carried + to - from
+    if (this.#isOverlong || needed > this.#bytesMax) {
+      this.#isOverlong = true
+      this.#carried = 0
+      this.#carry = null
       return
     }
-    if (carry === null || carry.length < needed) {
-      const grown = Buffer.allocUnsafe(Math.max(carryBytesMin, needed * 2))
-      if (carry !== null) carry.copy(grown, 0, 0, carried)
-      carry = grown
+    if (this.#carry === null || this.#carry.length < needed) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(carryBytesMin, needed * 2))
+      if (this.#carry !== null) this.#carry.copy(grown, 0, 0, this.#carried)
+      this.#carry = grown
     }
-    chunk.copy(carry, carried, from, to)
-    carried = needed
+    chunk.copy(this.#carry, this.#carried, from, to)
+    this.#carried = needed
   }
 
-  function readLine(bytes: Buffer, from: number, to: number): void {
-    let start = from
-    if (isFirstLine) {
-      isFirstLine = false
-      if (bytes[from] === 0xef && bytes[from + 1] === 0xbb && bytes[from + 2] === 0xbf) start += 3
-    }
-    const colonAt = colonIndex(bytes, start, to)
-    let valueAt = colonAt + 1
-    if (bytes[valueAt] === space && valueAt < to) valueAt++
-    const length = colonAt - start
-    if (length === 4 && bytes[start] === 0x64) {
-      if (bytes.toString('latin1', start, colonAt) === 'data')
-        addData(bytes.toString('utf8', Math.min(valueAt, to), to))
-    } else if (length === 5 && bytes[start] === 0x65) {
-      if (bytes.toString('latin1', start, colonAt) === 'event')
-        event = bytes.toString('utf8', Math.min(valueAt, to), to)
-    }
+  #decodeLine(bytes: Buffer, from: number, to: number): void {
+    const line = bytes.toString('utf8', from, to)
+    // A byte order mark counts only at the very start of the stream.
+    const hasMark = this.#isFirstLine && line.charCodeAt(0) === byteOrderMark
+    this.#isFirstLine = false
+    this.#readLine(line, hasMark ? 1 : 0, line.length)
   }
 
-  function addData(text: string): void {
-    dataChars += text.length + 1
-    if (dataChars > bytesMax) {
-      data = null
-      dataChars = Number.POSITIVE_INFINITY
-    } else {
-      data = data === null ? text : `${data}\n${text}`
+  /** Takes the field in `text[from, to)`. Comments and fields of reconnection say nothing here. */
+  #readLine(text: string, from: number, to: number): void {
+    if (text.startsWith('data', from)) {
+      const value = fieldValue(text, from + 4, to)
+      if (value !== null) this.#addData(value)
+    } else if (text.startsWith('event', from)) {
+      this.#event = fieldValue(text, from + 5, to) ?? this.#event
     }
   }
 
-  function dispatch(next: number): void {
-    isFirstLine = false
-    if (dataChars > 0) listener(event, data, frameStart)
-    event = ''
-    data = null
-    dataChars = 0
-    frameStart = next
+  #addData(value: string): void {
+    this.#dataChars += value.length + 1
+    if (this.#dataChars > this.#bytesMax) this.#dropData()
+    else this.#data = this.#data === null ? value : `${this.#data}\n${value}`
+  }
+
+  /** The event goes on, without data that could be understood. */
+  #dropData(): void {
+    this.#data = null
+    this.#dataChars = Number.POSITIVE_INFINITY
+    this.#isFirstLine = false
+  }
+
+  #dispatch(next: number): void {
+    const event = this.#event
+    const data = this.#data
+    const hasData = this.#dataChars > 0
+    this.#isFirstLine = false
+    this.#event = ''
+    this.#data = null
+    this.#dataChars = 0
+    if (hasData) this.#listener(event, data, this.#frameStart)
+    this.#frameStart = next
   }
 }
 
-function nextEnd(chunk: Buffer, from: number): number {
+function endsFrame(chunk: Buffer): boolean {
+  const { length } = chunk
+  return length > 1 && chunk[length - 1] === lineFeed && chunk[length - 2] === lineFeed
+}
+
+function lineEnd(chunk: Buffer, from: number): number {
   for (let at = from; at < chunk.length; at++) {
     const byte = chunk[at]
     if (byte === lineFeed || byte === carriageReturn) return at
@@ -154,8 +194,10 @@ function nextEnd(chunk: Buffer, from: number): number {
   return -1
 }
 
-/** Where the field name ends: at the colon, or at the end of the line. */
-function colonIndex(bytes: Buffer, from: number, to: number): number {
-  for (let at = from; at < to; at++) if (bytes[at] === colon) return at
-  return to
+/** What follows the field name that ends at `at`; `null` if the name goes on. */
+function fieldValue(text: string, at: number, to: number): string | null {
+  if (at === to) return ''
+  if (at > to || text.charCodeAt(at) !== 0x3a) return null
+  const start = text.charCodeAt(at + 1) === 0x20 && at + 1 < to ? at + 2 : at + 1
+  return text.slice(start, to)
 }

@@ -6,19 +6,25 @@
  */
 import type { CaptureSource } from '@affidavit/format'
 import { contentCoding } from './encoding.ts'
-import { responseHeadersSha256 } from './headers.ts'
-import { identifierCharsMax } from './limits.ts'
+import { headerKind } from './headers.ts'
 
+/** The head of a response. */
 export interface UpstreamHeaders {
   readonly status: number
+  /** Lower case, parameters included. */
   readonly contentType: string
   readonly encoding: string | null
+  /** JSON or SSE. */
+  readonly isReadable: boolean
   readonly requestId: string | null
+  /** Kept headers in canonical order of their names; `null` if there are none. */
   readonly kept: Readonly<Record<string, string>> | null
-  readonly sha256: Uint8Array
 }
 
-const keptMax = 40
+// Real answers have at most 17 of them; names and values are short.
+const keptMax = 24
+const keptNameCharsMax = 64
+const keptValueCharsMax = 64
 const keptNames: ReadonlySet<string> = new Set([
   'anthropic-organization-id',
   'anthropic-workspace-id',
@@ -27,7 +33,7 @@ const keptNames: ReadonlySet<string> = new Set([
   'traceresponse',
   'x-should-retry',
 ])
-const keptPrefixes = ['anthropic-ratelimit-', 'anthropic-priority-', 'anthropic-fast-']
+const keptPrefixes = ['anthropic-ratelimit-', 'anthropic-priority-']
 
 /** Reads the head of a response. In-process doors see bodies that `fetch` has decoded already. */
 export function upstreamHeaders(
@@ -35,32 +41,40 @@ export function upstreamHeaders(
   raw: readonly string[],
   source: CaptureSource,
 ): UpstreamHeaders {
-  const kept: [string, string][] = []
+  let kept: [string, string][] | null = null
   let contentType = ''
   let encoding: string | null = null
   let requestId: string | null = null
   let otherRequestId: string | null = null
   for (let at = 0; at + 1 < raw.length; at += 2) {
-    const name = (raw[at] ?? '').toLowerCase()
+    const { name } = headerKind(raw[at] ?? '')
     const value = raw[at + 1] ?? ''
     if (name === 'content-type') contentType = value.trim().toLowerCase()
     else if (name === 'content-encoding') encoding = contentCoding(value)
     else if (name === 'request-id') requestId = value
     else if (name === 'x-amzn-requestid') otherRequestId = value
-    else if (isKept(name) && kept.length < keptMax) kept.push([name, printable(value)])
+    else if (isKept(name)) {
+      kept ??= []
+      if (kept.length < keptMax) kept.push([name, printable(value)])
+    }
   }
   return {
     status,
     contentType,
+    isReadable: contentType.includes('json') || contentType.startsWith('text/event-stream'),
     encoding: source === 'gateway' ? encoding : null,
     requestId: requestId ?? otherRequestId,
-    kept: kept.length === 0 ? null : sorted(kept),
-    sha256: responseHeadersSha256(raw),
+    kept: kept === null ? null : sorted(kept),
   }
 }
 
 function isKept(name: string): boolean {
-  return keptNames.has(name) || keptPrefixes.some((prefix) => name.startsWith(prefix))
+  const first = name.charCodeAt(0)
+  // a, r, t, x: most headers start otherwise.
+  if (first !== 0x61 && first !== 0x72 && first !== 0x74 && first !== 0x78) return false
+  if (keptNames.has(name)) return true
+  if (name.length > keptNameCharsMax) return false
+  return keptPrefixes.some((prefix) => name.startsWith(prefix)) && isPrintable(name)
 }
 
 function sorted(pairs: [string, string][]): Record<string, string> {
@@ -70,5 +84,14 @@ function sorted(pairs: [string, string][]): Record<string, string> {
 
 /** Printable ASCII, bounded: a record's size must not depend on what upstream invents. */
 function printable(value: string): string {
-  return value.slice(0, identifierCharsMax).replace(/[^ !#-[\]-~]/g, '?')
+  const short = value.length > keptValueCharsMax ? value.slice(0, keptValueCharsMax) : value
+  return isPrintable(short) ? short : short.replaceAll(/[^ !#-[\]-~]/g, '?')
+}
+
+function isPrintable(value: string): boolean {
+  for (let at = 0; at < value.length; at++) {
+    const code = value.charCodeAt(at)
+    if (code < 0x20 || code > 0x7e || code === 0x22 || code === 0x5c) return false
+  }
+  return true
 }

@@ -5,75 +5,127 @@
  * @module
  */
 import type { Usage, UsageIteration } from '@affidavit/format'
-import { arrayOf, countOf, isObject, stringOf, type JsonObject } from './json.ts'
+import { arrayOf, countOf, isObject, stringOf } from './json.ts'
 import { iterationsMax } from './limits.ts'
 
-/** Where each count of a usage object stands in the record. */
-const counts: readonly (readonly [keyof Usage, readonly string[]])[] = [
-  ['cache_creation_1h_input_tokens', ['cache_creation', 'ephemeral_1h_input_tokens']],
-  ['cache_creation_5m_input_tokens', ['cache_creation', 'ephemeral_5m_input_tokens']],
-  ['cache_creation_input_tokens', ['cache_creation_input_tokens']],
-  ['cache_read_input_tokens', ['cache_read_input_tokens']],
-  ['input_tokens', ['input_tokens']],
-  ['output_tokens', ['output_tokens']],
-  ['thinking_tokens', ['output_tokens_details', 'thinking_tokens']],
-  ['web_fetch_requests', ['server_tool_use', 'web_fetch_requests']],
-  ['web_search_requests', ['server_tool_use', 'web_search_requests']],
-]
+/** Usage as reported so far; `null` is not reported. Members in canonical order of their names. */
+export interface UsageState {
+  cache_creation_1h_input_tokens: number | null
+  cache_creation_5m_input_tokens: number | null
+  cache_creation_input_tokens: number | null
+  cache_read_input_tokens: number | null
+  inference_geo: string | null
+  input_tokens: number | null
+  iterations: readonly UsageIteration[] | null
+  output_tokens: number | null
+  service_tier: string | null
+  speed: string | null
+  thinking_tokens: number | null
+  web_fetch_requests: number | null
+  web_search_requests: number | null
+}
 
-const words: readonly (keyof Usage & string)[] = ['inference_geo', 'service_tier', 'speed']
-
-/** Usage as reported so far. */
-export type UsageState = Map<string, number | string | readonly UsageIteration[]>
+export function emptyUsage(): UsageState {
+  return {
+    cache_creation_1h_input_tokens: null,
+    cache_creation_5m_input_tokens: null,
+    cache_creation_input_tokens: null,
+    cache_read_input_tokens: null,
+    inference_geo: null,
+    input_tokens: null,
+    iterations: null,
+    output_tokens: null,
+    service_tier: null,
+    speed: null,
+    thinking_tokens: null,
+    web_fetch_requests: null,
+    web_search_requests: null,
+  }
+}
 
 /** Overwrites `state` with what `report` says. */
 export function mergeUsage(state: UsageState, report: unknown): void {
   if (!isObject(report)) return
-  for (const [name, path] of counts) {
-    const count = countOf(valueAt(report, path))
-    if (count !== null) state.set(name, count)
-  }
-  for (const name of words) {
-    const word = stringOf(report[name])
-    if (word !== null) state.set(name, word)
+  state.input_tokens = countOf(report['input_tokens']) ?? state.input_tokens
+  state.output_tokens = countOf(report['output_tokens']) ?? state.output_tokens
+  state.cache_creation_input_tokens =
+    countOf(report['cache_creation_input_tokens']) ?? state.cache_creation_input_tokens
+  state.cache_read_input_tokens =
+    countOf(report['cache_read_input_tokens']) ?? state.cache_read_input_tokens
+  state.inference_geo = stringOf(report['inference_geo']) ?? state.inference_geo
+  state.service_tier = stringOf(report['service_tier']) ?? state.service_tier
+  state.speed = stringOf(report['speed']) ?? state.speed
+  mergeDetails(state, report['cache_creation'], report['output_tokens_details'])
+  const server = report['server_tool_use']
+  if (isObject(server)) {
+    state.web_fetch_requests = countOf(server['web_fetch_requests']) ?? state.web_fetch_requests
+    state.web_search_requests = countOf(server['web_search_requests']) ?? state.web_search_requests
   }
   const iterations = arrayOf(report['iterations'])
   if (iterations.length > 0) {
-    state.set('iterations', iterations.slice(0, iterationsMax).flatMap(iterationOf))
+    state.iterations = iterations.slice(0, iterationsMax).flatMap(iterationOf)
   }
+}
+
+/** What a record holds; `null` if nothing was reported. */
+export function usageOf(state: UsageState, name: (value: string) => string): Usage | null {
+  const members: [string, unknown][] = []
+  for (const [key, value] of Object.entries(state)) {
+    if (value === null) continue
+    if (typeof value === 'string') members.push([key, name(value)])
+    else if (typeof value === 'number') members.push([key, value])
+    else members.push([key, state.iterations?.map((row) => safeIteration(row, name))])
+  }
+  return members.length === 0 ? null : Object.fromEntries(members)
 }
 
 /** Input + cache creation + cache read; `null` while no input has been reported. */
 export function totalInput(state: UsageState): number | null {
-  const input = state.get('input_tokens')
-  if (typeof input !== 'number') return null
+  if (state.input_tokens === null) return null
   return (
-    input +
-    numberOf(state.get('cache_creation_input_tokens')) +
-    numberOf(state.get('cache_read_input_tokens'))
+    state.input_tokens +
+    (state.cache_creation_input_tokens ?? 0) +
+    (state.cache_read_input_tokens ?? 0)
   )
+}
+
+/** Whether anything has been reported. */
+export function hasUsage(state: UsageState): boolean {
+  return state.input_tokens !== null || state.output_tokens !== null
+}
+
+function mergeDetails(state: UsageState, creation: unknown, output: unknown): void {
+  if (isObject(creation)) {
+    state.cache_creation_1h_input_tokens =
+      countOf(creation['ephemeral_1h_input_tokens']) ?? state.cache_creation_1h_input_tokens
+    state.cache_creation_5m_input_tokens =
+      countOf(creation['ephemeral_5m_input_tokens']) ?? state.cache_creation_5m_input_tokens
+  }
+  if (isObject(output)) {
+    state.thinking_tokens = countOf(output['thinking_tokens']) ?? state.thinking_tokens
+  }
 }
 
 function iterationOf(row: unknown): UsageIteration[] {
   if (!isObject(row)) return []
-  const iteration: Record<string, number | string> = {}
-  for (const name of ['cache_creation_input_tokens', 'cache_read_input_tokens', 'input_tokens']) {
-    const count = countOf(row[name])
-    if (count !== null) iteration[name] = count
-  }
+  const creation = countOf(row['cache_creation_input_tokens'])
+  const read = countOf(row['cache_read_input_tokens'])
+  const input = countOf(row['input_tokens'])
   const model = stringOf(row['model'])
-  if (model !== null) iteration['model'] = model
   const output = countOf(row['output_tokens'])
-  if (output !== null) iteration['output_tokens'] = output
-  return [{ ...iteration, type: stringOf(row['type']) ?? 'unknown' }]
+  return [
+    {
+      ...(creation === null ? {} : { cache_creation_input_tokens: creation }),
+      ...(read === null ? {} : { cache_read_input_tokens: read }),
+      ...(input === null ? {} : { input_tokens: input }),
+      ...(model === null ? {} : { model }),
+      ...(output === null ? {} : { output_tokens: output }),
+      type: stringOf(row['type']) ?? 'unknown',
+    },
+  ]
 }
 
-function valueAt(report: JsonObject, path: readonly string[]): unknown {
-  let value: unknown = report
-  for (const name of path) value = isObject(value) ? value[name] : undefined
-  return value
-}
-
-function numberOf(value: unknown): number {
-  return typeof value === 'number' ? value : 0
+function safeIteration(row: UsageIteration, name: (value: string) => string): UsageIteration {
+  const type = name(row.type)
+  return row.model === undefined ? { ...row, type } : { ...row, model: name(row.model), type }
 }

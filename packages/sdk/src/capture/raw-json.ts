@@ -1,0 +1,412 @@
+/**
+ * JSON as it was sent: a tree of spans over the body, from which canonical text is cut. A string that
+ * is long costs its bytes once, in the digest; it is neither decoded nor escaped again.
+ *
+ * Texts here are *binary*: one character per byte of UTF-8, so that positions are byte offsets and
+ * cutting is free. Canonical form is RFC 8785 (JCS), made total, because capture may not refuse a
+ * request: a lone surrogate, which RFC 8785 cannot express, is written as its `\u` escape in lower case,
+ * and a number beyond the range of a double as `Infinity` or `-Infinity`. No JSON text has these forms.
+ *
+ * Invariants:
+ * - A tree is only made of text that `JSON.parse` accepts; the scanner relies on it.
+ * - Wherever `canonicalize` of `@affidavit/format` answers, the canonical text is the same.
+ * - A tree holds the whole body in memory; nothing cut from it may outlive the request (`decode` and
+ *   `stringAt` return fresh copies).
+ *
+ * @module
+ */
+import { isUtf8 } from 'node:buffer'
+import { nestingMax } from './limits.ts'
+
+/** Raised inside of capture only, and caught there: a body nests deeper than `nestingMax`. */
+export class NestingError extends Error {}
+
+export type RawKind = 'object' | 'array' | 'string' | 'number' | 'literal'
+
+/** One value: where it stands in `source`, and its members or items. */
+export class RawNode {
+  readonly source: string
+  readonly kind: RawKind
+  readonly start: number
+  end: number
+  /** The span is canonical as it is. */
+  isCanonical = true
+  /** Names of the members, decoded, each once; empty unless an object. */
+  keys: readonly string[] = none
+  /** Members by `keys`, or items. */
+  values: readonly RawNode[] = none
+  /** No name needs an escape. */
+  hasPlainKeys = true
+
+  constructor(source: string, kind: RawKind, start: number) {
+    this.source = source
+    this.kind = kind
+    this.start = start
+    this.end = start
+  }
+}
+
+const none: readonly never[] = []
+
+/** Bytes that are UTF-8 as binary text. Bytes that are not are replaced first, as `JSON.parse` sees them. */
+export function binaryText(bytes: Uint8Array): string {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (isUtf8(buffer)) return buffer.toString('latin1')
+  return toBinary(buffer.toString('utf8'))
+}
+
+/** Binary text of a string. */
+export function toBinary(text: string): string {
+  return Buffer.from(text, 'utf8').toString('latin1')
+}
+
+/** The string that a binary text stands for. */
+export function fromBinary(text: string): string {
+  return Buffer.from(text, 'latin1').toString('utf8')
+}
+
+/**
+ * Reads binary JSON text; `null` if it is none.
+ *
+ * @param depth how deep in its body this text stands.
+ * @throws NestingError
+ */
+export function parseRaw(text: string, depth = 0): RawNode | null {
+  try {
+    JSON.parse(text)
+  } catch {
+    return null
+  }
+  return new Scanner(text, depth).read()
+}
+
+/**
+ * Reads binary text that `JSON.parse` has accepted, in this form or as the string that it stands for.
+ *
+ * @throws NestingError
+ */
+export function readRaw(text: string): RawNode {
+  return new Scanner(text, 0).read()
+}
+
+/**
+ * The tree of a value that `JSON.parse` returned.
+ *
+ * @throws NestingError
+ */
+export function rawOf(value: unknown): RawNode {
+  return readRaw(toBinary(JSON.stringify(value)))
+}
+
+/** The member `key` of an object; `undefined` if there is none. */
+export function memberOf(node: RawNode | undefined, key: string): RawNode | undefined {
+  if (node === undefined || node.kind !== 'object') return undefined
+  const at = node.keys.indexOf(key)
+  return at < 0 ? undefined : node.values[at]
+}
+
+/** The items of an array; none for anything else. */
+export function itemsOf(node: RawNode | undefined): readonly RawNode[] {
+  return node?.kind === 'array' ? node.values : none
+}
+
+/** The string at `node`, decoded; `null` for anything else. */
+export function stringAt(node: RawNode | undefined): string | null {
+  if (node?.kind !== 'string') return null
+  const decoded: unknown = decode(node)
+  return typeof decoded === 'string' ? decoded : null
+}
+
+export function isNull(node: RawNode): boolean {
+  return node.kind === 'literal' && node.end - node.start === 4 && node.source[node.start] === 'n'
+}
+
+/** What `JSON.parse` returns for this value. */
+export function decode(node: RawNode): unknown {
+  return JSON.parse(fromBinary(node.source.slice(node.start, node.end)))
+}
+
+/** Canonical binary text of a value. */
+export function canonicalText(node: RawNode): string {
+  if (node.isCanonical) return node.source.slice(node.start, node.end)
+  switch (node.kind) {
+    case 'object':
+      return canonicalObject(node, (_, member) => canonicalText(member))
+    case 'array':
+      return `[${node.values.map(canonicalText).join(',')}]`
+    case 'string':
+      return toBinary(JSON.stringify(decode(node)))
+    case 'number':
+      return `${Number(node.source.slice(node.start, node.end))}`
+    default:
+      return node.source.slice(node.start, node.end)
+  }
+}
+
+/**
+ * Canonical binary text of an object, member by member: `fragment` returns the text of a member, or
+ * `null` to leave it out. `added` are members beside those of `node`, which they replace.
+ */
+export function canonicalObject(
+  node: RawNode,
+  fragment: (key: string, member: RawNode) => string | null,
+  added: Readonly<Record<string, string>> = nothingAdded,
+): string {
+  const parts: (readonly [string, string])[] = []
+  for (let at = 0; at < node.keys.length; at++) {
+    const key = node.keys[at]
+    const member = node.values[at]
+    if (key === undefined || member === undefined || Object.hasOwn(added, key)) continue
+    const text = fragment(key, member)
+    if (text !== null) parts.push([key, text])
+  }
+  for (const key in added) parts.push([key, added[key] ?? ''])
+  sortByKey(parts)
+  let text = ''
+  for (const [key, member] of parts) {
+    const name = node.hasPlainKeys ? `"${key}"` : toBinary(JSON.stringify(key))
+    text += `${text === '' ? '' : ','}${name}:${member}`
+  }
+  return `{${text}}`
+}
+
+const nothingAdded: Readonly<Record<string, string>> = {}
+
+/** By UTF-16 code units, as RFC 8785 §3.2.3 says. Most objects come sorted, or nearly. */
+function sortByKey(parts: (readonly [string, string])[]): void {
+  for (let at = 1; at < parts.length; at++) {
+    if ((parts[at - 1]?.[0] ?? '') > (parts[at]?.[0] ?? '')) {
+      parts.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+      return
+    }
+  }
+}
+
+const tab = 0x09
+const quote = 0x22
+const comma = 0x2c
+const minus = 0x2d
+const slash = 0x2f
+const zero = 0x30
+const nine = 0x39
+const leftBracket = 0x5b
+const backslash = 0x5c
+const rightBracket = 0x5d
+const letterU = 0x75
+const leftBrace = 0x7b
+const rightBrace = 0x7d
+
+// Integers of so many digits are doubles exactly, and are written as they stand.
+const exactDigitsMax = 15
+
+/** Builds the tree. Every text given to it is valid JSON. */
+class Scanner {
+  readonly #text: string
+  #at = 0
+  #depth: number
+  /** The next backslash at or after `#at`: looking for it again for every string would be quadratic. */
+  #backslashAt: number
+
+  constructor(text: string, depth: number) {
+    this.#text = text
+    this.#depth = depth
+    this.#backslashAt = this.#find('\\', 0)
+  }
+
+  read(): RawNode {
+    this.#skipSpace()
+    return this.#value()
+  }
+
+  #value(): RawNode {
+    const code = this.#text.charCodeAt(this.#at)
+    if (code === quote) return this.#string()
+    if (code === leftBrace || code === leftBracket) {
+      if (++this.#depth > nestingMax) throw new NestingError('JSON nests too deep')
+      const node = code === leftBrace ? this.#object() : this.#array()
+      this.#depth--
+      return node
+    }
+    return code === minus || (code >= zero && code <= nine) ? this.#number() : this.#literal()
+  }
+
+  #object(): RawNode {
+    const node = new RawNode(this.#text, 'object', this.#at)
+    const keys: string[] = []
+    const values: RawNode[] = []
+    let positions: Map<string, number> | null = null
+    let hasSpace = this.#step()
+    let largest = ''
+    while (this.#text.charCodeAt(this.#at) !== rightBrace) {
+      const name = this.#string()
+      const key = this.#plainName(name) ?? this.#escapedName(node, name)
+      hasSpace = this.#skipSpace() || hasSpace
+      hasSpace = this.#step() || hasSpace
+      const member = this.#value()
+      if (!member.isCanonical) node.isCanonical = false
+      if (key > largest || keys.length === 0) {
+        largest = key
+        keys.push(key)
+        values.push(member)
+      } else {
+        node.isCanonical = false
+        positions = addMember({ keys, values, positions }, key, member)
+      }
+      hasSpace = this.#skipSpace() || hasSpace
+      if (this.#text.charCodeAt(this.#at) === comma) hasSpace = this.#step() || hasSpace
+    }
+    this.#close(node, hasSpace)
+    node.keys = keys
+    node.values = values
+    return node
+  }
+
+  #array(): RawNode {
+    const node = new RawNode(this.#text, 'array', this.#at)
+    const values: RawNode[] = []
+    let hasSpace = this.#step()
+    while (this.#text.charCodeAt(this.#at) !== rightBracket) {
+      const item = this.#value()
+      values.push(item)
+      if (!item.isCanonical) node.isCanonical = false
+      hasSpace = this.#skipSpace() || hasSpace
+      if (this.#text.charCodeAt(this.#at) === comma) hasSpace = this.#step() || hasSpace
+    }
+    this.#close(node, hasSpace)
+    node.values = values
+    return node
+  }
+
+  #close(node: RawNode, hasSpace: boolean): void {
+    this.#at++
+    node.end = this.#at
+    if (hasSpace) node.isCanonical = false
+  }
+
+  #string(): RawNode {
+    const text = this.#text
+    const node = new RawNode(text, 'string', this.#at)
+    let from = this.#at + 1
+    let end = text.indexOf('"', from)
+    if (this.#backslashAt < from) this.#backslashAt = this.#find('\\', from)
+    while (this.#backslashAt < end) {
+      const escaped = text.charCodeAt(this.#backslashAt + 1)
+      if (escaped === slash) node.isCanonical = false
+      else if (escaped === letterU && !this.#isControlEscape()) node.isCanonical = false
+      from = this.#backslashAt + 2
+      if (end < from) end = text.indexOf('"', from)
+      this.#backslashAt = this.#find('\\', from)
+    }
+    this.#at = end + 1
+    node.end = this.#at
+    return node
+  }
+
+  /** Whether the escape is one that RFC 8785 §3.2.2.2 itself uses: `\u00` and two lower-case digits. */
+  #isControlEscape(): boolean {
+    const digits = this.#text.slice(this.#backslashAt + 2, this.#backslashAt + 6)
+    return controlEscapes.has(digits)
+  }
+
+  #number(): RawNode {
+    const text = this.#text
+    const node = new RawNode(text, 'number', this.#at)
+    let isInteger = true
+    if (text.charCodeAt(this.#at) === minus) this.#at++
+    const digitsAt = this.#at
+    for (;;) {
+      const code = text.charCodeAt(this.#at)
+      if (code >= zero && code <= nine) this.#at++
+      else if (isNumberCode(code)) {
+        isInteger = false
+        this.#at++
+      } else break
+    }
+    node.end = this.#at
+    const isNegativeZero = digitsAt > node.start && text.charCodeAt(digitsAt) === zero
+    if (!isInteger || node.end - digitsAt > exactDigitsMax || isNegativeZero) {
+      const span = text.slice(node.start, node.end)
+      node.isCanonical = `${Number(span)}` === span
+    }
+    return node
+  }
+
+  #literal(): RawNode {
+    const node = new RawNode(this.#text, 'literal', this.#at)
+    this.#at += this.#text[this.#at] === 'f' ? 5 : 4
+    node.end = this.#at
+    return node
+  }
+
+  /** A name that is its own decoded form: ASCII without escapes. */
+  #plainName(name: RawNode): string | null {
+    for (let at = name.start + 1; at < name.end - 1; at++) {
+      const code = this.#text.charCodeAt(at)
+      if (code > 0x7e || code === backslash) return null
+    }
+    return this.#text.slice(name.start + 1, name.end - 1)
+  }
+
+  #escapedName(node: RawNode, name: RawNode): string {
+    node.hasPlainKeys = false
+    if (!name.isCanonical) node.isCanonical = false
+    return stringAt(name) ?? ''
+  }
+
+  /** Passes one character and the space behind it; tells whether there was space. */
+  #step(): boolean {
+    this.#at++
+    return this.#skipSpace()
+  }
+
+  #skipSpace(): boolean {
+    const start = this.#at
+    for (;;) {
+      const code = this.#text.charCodeAt(this.#at)
+      if (code === 0x20 || (code >= tab && code <= 0x0d)) this.#at++
+      else return this.#at > start
+    }
+  }
+
+  #find(what: string, from: number): number {
+    const found = this.#text.indexOf(what, from)
+    return found < 0 ? Number.POSITIVE_INFINITY : found
+  }
+}
+
+interface Members {
+  readonly keys: string[]
+  readonly values: RawNode[]
+  /** Positions of the first keys, made when there are too many to look through. */
+  readonly positions: Map<string, number> | null
+}
+
+const searchedKeysMax = 32
+
+/** Adds a member out of order. As with `JSON.parse`, the last of several of one name counts. */
+function addMember(members: Members, key: string, member: RawNode): Map<string, number> | null {
+  const { keys, values } = members
+  let { positions } = members
+  if (keys.length > searchedKeysMax) positions ??= new Map()
+  for (let at = positions?.size ?? keys.length; at < keys.length; at++) {
+    positions?.set(keys[at] ?? '', at)
+  }
+  const before = positions === null ? keys.indexOf(key) : (positions.get(key) ?? -1)
+  if (before >= 0) {
+    values[before] = member
+    return positions
+  }
+  keys.push(key)
+  values.push(member)
+  return positions
+}
+
+function isNumberCode(code: number): boolean {
+  return code === 0x2e || code === 0x65 || code === 0x45 || code === 0x2b || code === minus
+}
+
+const controlEscapes: ReadonlySet<string> = new Set(
+  Array.from({ length: 0x20 }, (_, code) => JSON.stringify(String.fromCharCode(code)))
+    .filter((text) => text.length === 8)
+    .map((text) => text.slice(3, 7)),
+)
