@@ -7,7 +7,13 @@
 import { randomBytes } from 'node:crypto'
 import { AuditError, encodeBody, isAuditError, utf8Encode } from '@affidavit/format'
 import { systemClock, type Clock } from './capture/clock.ts'
-import { createShipper, ingestPath, type IngestEndpoint, type ShipEvent, type Shipper } from './ship.ts'
+import {
+  createShipper,
+  ingestPath,
+  type IngestEndpoint,
+  type ShipEvent,
+  type Shipper,
+} from './ship.ts'
 import { heartbeatIntervalMs, thisProcess } from './spool/epoch.ts'
 import { nodeFs, type SpoolFs } from './spool/files.ts'
 import type { SpoolLimits } from './spool/commit.ts'
@@ -165,7 +171,8 @@ function createKeeper(
     if (isClosed) throw closedError()
     if (current?.spool.phase === 'open') return current.spool
     if (opening !== undefined) return opening
-    if (failed !== undefined && clock.monotonicMs() - failed.atMs < reopenPauseMs) throw failed.error
+    if (failed !== undefined && clock.monotonicMs() - failed.atMs < reopenPauseMs)
+      throw failed.error
     opening = open()
     try {
       const opened = await opening
@@ -251,7 +258,10 @@ function encode(draft: Draft): Uint8Array {
 
 function ingestUrl(base: string): string {
   if (!URL.canParse(base) || !/^https?:/.test(base)) {
-    throw new AuditError('ERR_CONFIG_INVALID', 'the url of a gateway destination is not an http URL')
+    throw new AuditError(
+      'ERR_CONFIG_INVALID',
+      'the url of a gateway destination is not an http URL',
+    )
   }
   return `${base.replace(/\/+$/, '')}${ingestPath}`
 }
@@ -293,7 +303,9 @@ function warningOf(event: DestinationEvent): string | undefined {
     case 'ship_refused':
       return `the gateway refuses record ${event.epoch}/${event.seq} (${event.reason}); it is kept in the quarantine folder`
     case 'ship_retry':
-      return event.attempt === 3 ? `the gateway does not take records (${event.reason}); they are kept and will be sent again` : undefined
+      return event.attempt === 3
+        ? `the gateway does not take records (${event.reason}); they are kept and will be sent again`
+        : undefined
     default:
       return undefined
   }

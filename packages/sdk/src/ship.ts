@@ -36,7 +36,12 @@ export interface ShippedSpool {
 /** Facts for the operator; none holds content. */
 export type ShipEvent =
   | { readonly kind: 'ship_retry'; readonly reason: string; readonly attempt: number }
-  | { readonly kind: 'ship_refused'; readonly seq: number; readonly epoch: number; readonly reason: string }
+  | {
+      readonly kind: 'ship_refused'
+      readonly seq: number
+      readonly epoch: number
+      readonly reason: string
+    }
 
 export interface Shipper {
   /** Resolves when everything that is durable now has been acknowledged, or shipping has ended. */
@@ -54,7 +59,11 @@ export const ingestPath = '/affidavit/v1/ingest'
 
 /** What one request achieved. */
 type Reply =
-  | { readonly kind: 'answered'; readonly accepted: ReadonlySet<number>; readonly refused: ReadonlyMap<number, string> }
+  | {
+      readonly kind: 'answered'
+      readonly accepted: ReadonlySet<number>
+      readonly refused: ReadonlyMap<number, string>
+    }
   /** The request as a whole is not acceptable: too large, or one of its records is malformed. */
   | { readonly kind: 'unacceptable'; readonly reason: string }
   | { readonly kind: 'later'; readonly reason: string }
@@ -220,7 +229,8 @@ function parseReply(value: unknown): Reply | undefined {
   for (const row of Array.isArray(rows) ? rows : []) {
     const seq = seqOf(row)
     const code: unknown = typeof row === 'object' && row !== null ? row.code : undefined
-    if (seq !== undefined) refused.set(seq, typeof code === 'string' ? code.slice(0, 64) : 'refused')
+    if (seq !== undefined)
+      refused.set(seq, typeof code === 'string' ? code.slice(0, 64) : 'refused')
   }
   return { kind: 'answered', accepted, refused }
 }

@@ -118,7 +118,9 @@ describe('normal life', () => {
     const batch = await spool.next({ records: 10, bytes: 10_000 })
     expect(batch.map(({ epoch }) => epoch)).toEqual([1])
     await spool.settle()
-    expect((await spool.next({ records: 10, bytes: 10_000 })).map(({ epoch }) => epoch)).toEqual([2])
+    expect((await spool.next({ records: 10, bytes: 10_000 })).map(({ epoch }) => epoch)).toEqual([
+      2,
+    ])
   })
 
   test('a start that outlives its segment is still closed after a crash', async () => {
@@ -261,7 +263,8 @@ describe('every operation fails once', () => {
       await live(spool, gateway, told, 'x')
       await spool.close()
     } catch (error) {
-      if (!(error instanceof ProcessDeath) && !isAuditError(error) && !isInjected(error)) throw error
+      if (!(error instanceof ProcessDeath) && !isAuditError(error) && !isInjected(error))
+        throw error
     }
     return { reached: scene.fs.operations >= fault.at, spool }
   }
@@ -269,7 +272,9 @@ describe('every operation fails once', () => {
   const isInjected = (error: unknown) => error instanceof Error && error.message === 'injected'
 
   test.each(
-    effects.flatMap((effect) => (['lost', 'kept'] as const).map((after) => [effect, after] as const)),
+    effects.flatMap((effect) =>
+      (['lost', 'kept'] as const).map((after) => [effect, after] as const),
+    ),
   )('a process that dies in it (%s, then %s) loses nothing that it told', async (effect, after) => {
     for (let at = 1; ; at++) {
       const scene = setup()
