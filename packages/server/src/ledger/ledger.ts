@@ -514,9 +514,10 @@ function ledgerOf(core: Core): Ledger {
     },
     append: (entry) => append(core, entry),
     async publish() {
+      if (core.state !== 'open') throw stoppedFailure(core.failure)
       await whenWritten(core)
       await publishBefore(core, core.wal.position.index)
-      if (core.failure !== undefined) throw stoppedFailure(core.failure)
+      if (core.failure !== undefined) throw core.failure
     },
     onStateChange(listener) {
       core.listeners.add(listener)

@@ -93,9 +93,15 @@ type DiskNode = FileNode | DirectoryNode
 
 const sectorBytes = 512
 
-/** Makes an empty disk. `random` (0 ≤ x < 1) chooses which sectors of a torn write survive. */
+/**
+ * Makes a disk with one empty directory, `/data`.
+ *
+ * @param random 0 ≤ x < 1; chooses which sectors of a torn write survive.
+ */
 export function createMemoryDisk(random: () => number = () => 0.5): MemoryDisk {
-  return diskOf({ cached: new Map(), durable: new Map() }, random)
+  const volume: DirectoryNode = { cached: new Map(), durable: new Map() }
+  const names = [['data', volume]] as const
+  return diskOf({ cached: new Map(names), durable: new Map(names) }, random)
 }
 
 function diskOf(root: DirectoryNode, random: () => number): MemoryDisk {
@@ -145,14 +151,14 @@ function mountOn(
   const silence = () => new Promise<never>(() => undefined)
 
   async function turn(): Promise<void> {
-    for (let left = delay(); left > 0; left--) await undefined
+    for (let left = delay(); left > 0; left--) await Promise.resolve()
     if (isDead) await silence()
   }
 
   /** Runs one change with the outcome that was decided for it. */
   async function change(
     operation: Omit<Operation, 'step'>,
-    effects: { all(): void; cached?(): void; torn?(): void },
+    effects: { all: () => void; cached?: () => void; torn?: () => void },
   ): Promise<void> {
     await turn()
     const outcome = decide({ step: ++steps, ...operation })
