@@ -37,10 +37,10 @@ export interface Finding {
   readonly evidence?: Evidence
 }
 
-/** Findings kept; the ones after that are only counted. */
-export const findingsMax = 100
+/** Findings kept of each kind; the ones after that are only counted. */
+export const findingsPerKindMax = 20
 
-/** Collects findings up to `findingsMax` and counts all of them by kind. */
+/** Collects findings up to `findingsPerKindMax`, and counts all of them. */
 export interface FindingList {
   add(finding: Finding): void
   readonly kept: readonly Finding[]
@@ -55,8 +55,9 @@ export function createFindingList(): FindingList {
     kept,
     counts,
     add(finding) {
-      counts.set(finding.kind, (counts.get(finding.kind) ?? 0) + 1)
-      if (kept.length < findingsMax) kept.push(finding)
+      const count = (counts.get(finding.kind) ?? 0) + 1
+      counts.set(finding.kind, count)
+      if (count <= findingsPerKindMax) kept.push(finding)
     },
   }
 }

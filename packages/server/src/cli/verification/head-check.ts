@@ -5,9 +5,10 @@
  * @module
  */
 import { join } from 'node:path'
-import { equalBytes, toHex } from '@affidavit/format'
+import { createVerifier, equalBytes, isAuditError, openCheckpoint, toHex } from '@affidavit/format'
 import type { Head } from '../../ledger/head.ts'
 import type { LedgerPaths } from '../../ledger/layout.ts'
+import { parseSegmentName } from '../../ledger/wal.ts'
 import type { Chain } from './chain.ts'
 import type { Finding } from './finding.ts'
 import { readHead } from './head-state.ts'
@@ -28,6 +29,8 @@ export async function checkHeadLogs(options: {
   root: string
   /** `undefined` for a log that is there but has no signed tree: that has a finding already. */
   trees: ReadonlyMap<string, VerifiedTree | undefined>
+  /** Keys that a log is held to; none for a log that is not here. */
+  vkeysOf: (path: string) => readonly string[]
 }): Promise<Finding[]> {
   const { head, paths, root, trees } = options
   const findings: Finding[] = []
@@ -39,12 +42,35 @@ export async function checkHeadLogs(options: {
     const what = 'a log that the head knows is missing'
     findings.push({ kind: 'missing', what, where, expected: `${log.size} entries` })
   }
+  for (const [path, { note, size, root: rootHash }] of head.logs) {
+    const vkeys = options.vkeysOf(path)
+    const origin = `${head.deployment}/${head.instance}/${path}`
+    const isSigned = vkeys.length === 0 || isCheckpointOf(note, { origin, size, rootHash, vkeys })
+    const where = whereOf(root, join(paths.head, 'head.json'))
+    const what = `the checkpoint of ${path} in the head is not the one that its log signed`
+    if (!isSigned) findings.push({ kind: 'signature', what, where })
+  }
   for (const [path, tree] of trees) {
     if (tree === undefined) continue
     const finding = compareTree(head, now, path, tree)
     if (finding !== undefined) findings.push(finding)
   }
   return findings
+}
+
+/** Tells whether `note` is signed and says what the head says beside it. */
+function isCheckpointOf(
+  note: string,
+  expected: { origin: string; size: number; rootHash: Uint8Array; vkeys: readonly string[] },
+): boolean {
+  const { origin, size, rootHash, vkeys } = expected
+  try {
+    const opened = openCheckpoint(note, vkeys.map(createVerifier), { origin })
+    return opened.treeSize === size && equalBytes(opened.rootHash, rootHash)
+  } catch (error) {
+    if (isAuditError(error)) return false
+    throw error
+  }
 }
 
 function compareTree(head: Head, now: Head, path: string, tree: VerifiedTree): Finding | undefined {
@@ -86,11 +112,24 @@ function compareTree(head: Head, now: Head, path: string, tree: VerifiedTree): F
 export function checkHeadWriter(options: {
   head: Head
   chain: Chain
+  /** From the key of the logs. */
+  writerId: string | undefined
   /** How the head's file is named in findings. */
   where: string
 }): Finding[] {
-  const { head, chain, where } = options
+  const { head, chain, where, writerId } = options
   const findings: Finding[] = []
+  if (head.writer.id !== writerId || parseSegmentName(head.wal.segment)?.epoch !== head.epoch) {
+    const what = 'the head names another writer or epoch than its ledger has'
+    findings.push({ kind: 'inconsistent', what, where })
+  }
+  const sizes = [...head.logs.values(), ...head.sealed.values()].map(({ size }) => size)
+  const entries = sizes.reduce((sum, size) => sum + size, 0)
+  if (entries !== head.wal.index) {
+    const [expected, actual] = [`${entries} entries`, `${head.wal.index} entries`]
+    const what = 'the head counts other entries in the write-ahead log than in the logs'
+    findings.push({ kind: 'inconsistent', what, where, expected, actual })
+  }
   const { epoch, seq, prev } = head.writer
   const { last } = chain
   const stated = `epoch ${epoch} seq ${seq} after ${prev}`

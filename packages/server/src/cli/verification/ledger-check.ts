@@ -69,6 +69,7 @@ export async function checkLedger(
   const state = paths === undefined ? undefined : await readHeadState(paths, root)
   for (const finding of state?.findings ?? []) report(finding)
   const plans = await planLogs(place, state?.head, options.trust)
+  const writerId = plans.find((plan) => plan.writerId !== undefined)?.writerId
   const total = plans.reduce((sum, plan) => sum + plan.entries, 0)
   const onProgress = (done: number) => options.onProgress?.(done, total)
   const chain = createChain({ report, isPartial, onProgress })
@@ -83,17 +84,19 @@ export async function checkLedger(
   for (const finding of judged.flatMap((log) => log.findings)) report(finding)
   if (state?.head !== undefined && paths !== undefined) {
     const trees = new Map(judged.map(({ path, tree }) => [path, tree]))
-    const contradictions = await checkHeadLogs({ head: state.head, paths, root, trees })
+    const { head } = state
+    const vkeysOf = (path: string) => plans.find((plan) => plan.path === path)?.vkeys ?? []
+    const contradictions = await checkHeadLogs({ head, paths, root, trees, vkeysOf })
     for (const finding of contradictions) report(finding)
     // Where entries are missing, the writer's place is wrong as well, which says nothing new.
     const where = whereOf(root, join(paths.head, 'head.json'))
-    if (broken === 0)
-      for (const it of checkHeadWriter({ head: state.head, chain, where })) report(it)
+    const misplaced = broken > 0 ? [] : checkHeadWriter({ head, chain, where, writerId })
+    for (const finding of misplaced) report(finding)
     await chain.merge([tailSource(state, whereOf(root, paths.wal))])
   }
   return {
     name: place.name,
-    writerId: plans.find((plan) => plan.writerId !== undefined)?.writerId,
+    writerId,
     logs: judged.flatMap((log) => log.summary ?? []),
     chain: finishChain(chain, isPartial, report),
     isPartial,
@@ -126,7 +129,7 @@ function judgeLog(plan: LogPlan, outcome: LogOutcome | undefined, trust: Trust):
   }
   const fault = checkpoint && quorumFault(trust, { origin, text: checkpoint })
   if (fault !== undefined) findings.push({ kind: 'signature', what: fault, where: place.where })
-  if (!origin.endsWith(`/${path}`)) findings.push(misplaced(plan, origin))
+  if (!origin.endsWith(`/${path}`)) findings.push(inWrongFolder(plan, origin))
   const { where } = place
   const summary: LogSummary = {
     origin,
@@ -150,7 +153,7 @@ function keyless({ place, origin }: LogPlan, trust: Trust): Finding {
     : { kind: 'signature', what: 'none of the trusted keys is for this log', where, actual: origin }
 }
 
-function misplaced({ path, place }: LogPlan, origin: string): Finding {
+function inWrongFolder({ path, place }: LogPlan, origin: string): Finding {
   return {
     kind: 'inconsistent',
     what: 'the folder holds the log of another name',

@@ -75,11 +75,16 @@ async function planLog(
   const path = `${basename(dirname(place.directory))}/${basename(place.directory)}`
   const agreed = head?.logs.get(path)
   const published = readCheckpoint(readText(join(place.directory, 'checkpoint')))
-  const origin = published?.origin ?? readCheckpoint(agreed?.note)?.origin ?? own?.name
   const entries = Math.max(published?.treeSize ?? 0, agreed?.size ?? 0)
-  // A log that has lost its key file is held to the key of its sister logs, which is the same.
-  const sister = known.find((key) => origin !== undefined && isSameInstance(key.name, origin))
-  const key = own ?? sister
+  // One of three says what log this is; one that was changed has no key, and the next is asked.
+  const origins = [published?.origin, readCheckpoint(agreed?.note)?.origin, own?.name]
+  const candidates = origins.flatMap((origin) => {
+    if (origin === undefined) return []
+    // A log that has lost its key file is held to the key of its sister logs, which is the same.
+    const key = own ?? known.find(({ name }) => isSameInstance(name, origin))
+    return [{ origin, key, vkeys: keysFor(trust, origin, key) }]
+  })
+  const chosen = candidates.find(({ vkeys }) => vkeys.length > 0) ?? candidates[0]
   const added =
     agreed === undefined
       ? undefined
@@ -87,11 +92,11 @@ async function planLog(
   return {
     place,
     path,
-    origin,
+    origin: chosen?.origin,
     entries,
     entriesMax: head === undefined ? Infinity : sizeInHead(head, path),
-    writerId: key === undefined ? undefined : writerIdOf(key.publicKey),
-    vkeys: origin === undefined ? [] : keysFor(trust, origin, key),
+    writerId: chosen?.key && writerIdOf(chosen.key.publicKey),
+    vkeys: chosen?.vkeys ?? [],
     added,
     first: await firstPlace(place.directory, entries),
   }

@@ -6,7 +6,7 @@
  * @module
  */
 import { join } from 'node:path'
-import { parseBundle, parseEntry, readTile, tileWidth } from '@affidavit/format'
+import { isAuditError, parseBundle, parseEntry, readTile, tileWidth } from '@affidavit/format'
 import { openLedgerReader } from '../../ledger/read.ts'
 import { CommandError } from '../exit.ts'
 import { type Chain, type ChainSummary, createChain, type Place } from './chain.ts'
@@ -58,16 +58,17 @@ export async function checkRange(
   options: RangeCheckOptions,
 ): Promise<RangeSummary> {
   const { ledger, plans, plan } = await chooseLog(target, log, options.trust)
+  const { from } = range
   const to = Math.min(range.to, plan.entries)
-  if (range.from >= to) {
+  if (from >= to) {
     throw new CommandError(
       'usage',
-      `${plan.path} has ${plan.entries} entries, so there is nothing from ${range.from} to ${range.to}. ` +
+      `${plan.path} has ${plan.entries} entries, so there is nothing from ${from} to ${range.to}. ` +
         'Nothing was verified. The first entry has number 0, and the end is not included.',
     )
   }
   const report = (finding: Finding) => options.findings.add(finding)
-  const total = to - range.from
+  const total = to - from
   const chain = createChain({
     report,
     startsInside: true,
@@ -75,9 +76,9 @@ export async function checkRange(
     isPartial: ledger.isPartial,
     onProgress: (done) => options.onProgress?.(Math.min(done, total), total),
   })
-  const own = runRange(plan, range, report)
+  const own = runRange(plan, { from, to }, report)
   const others = plans.filter((other) => other !== plan)
-  const first = await keyAt(plan, range.from)
+  const first = await keyAt(plan, from)
   const last = await keyAt(plan, to - 1)
   const between = await Promise.all(others.map((other) => rangeBetween(other, first, last)))
   const runs = others.flatMap((other, index) => {
@@ -89,7 +90,7 @@ export async function checkRange(
   const summary = chain.finish()
   await lookUpOthers(ledger, { chain, unmatchedEnds: summary.unmatchedEnds }, report)
   const { origin = plan.path } = plan
-  return { ...range, origin, treeSize: plan.entries, chain: summary, isPartial: ledger.isPartial }
+  return { from, to, origin, treeSize: plan.entries, chain: summary, isPartial: ledger.isPartial }
 }
 
 async function chooseLog(target: Target, log: string | undefined, trust: Trust) {
@@ -199,8 +200,14 @@ async function lookUpOthers(
   const reader = await openLedgerReader(ledger.paths.root)
   const newestEpoch = (await readHead(ledger.paths))?.epoch ?? Infinity
   const isThere = async (eventId: string, wanted: (kind: string) => boolean) => {
-    const found = await reader.findByEventId(eventId)
-    return found.some(({ entry }) => wanted(parseEntry(entry).kind))
+    try {
+      const found = await reader.findByEventId(eventId)
+      return found.some(({ entry }) => wanted(parseEntry(entry).kind))
+    } catch (error) {
+      // Damage outside of the part hides the other half: then nobody can say that it is not there.
+      if (isAuditError(error)) return true
+      throw error
+    }
   }
   for (const place of unmatchedEnds.slice(0, lookupsMax)) {
     if (await isThere(place.eventId, (kind) => kind === 'interaction.started')) continue
