@@ -70,9 +70,7 @@ async function digestForm(form: FormData): Promise<BodyDigest> {
     const isFile = typeof value !== 'string'
     const part = isFile ? await addBlob(createHash('sha256'), value) : digestText(value)
     const file = isFile ? [value.name, value.type] : [null, null]
-    lines.push(
-      JSON.stringify([name, ...file, part.bytes, part.sha256]),
-    )
+    lines.push(JSON.stringify([name, ...file, part.bytes, part.sha256]))
     bytes += part.bytes
   }
   return { bytes, sha256: hash('sha256', `${lines.join('\n')}\n`, 'hex') }

@@ -271,8 +271,16 @@ describe('ledgerDestination', () => {
     ])
     for (const { body } of appended) {
       expect(body).not.toContain('alice')
-      const writer = { epoch: 1, id: '0'.repeat(16), log: 'standard/2026q4', prev: '0'.repeat(64), seq: 0 }
-      expect(parseEntry(utf8Encode(stampEntry(body, writer)))).toMatchObject({ user_id: 'sub_of_17' })
+      const writer = {
+        epoch: 1,
+        id: '0'.repeat(16),
+        log: 'standard/2026q4',
+        prev: '0'.repeat(64),
+        seq: 0,
+      }
+      expect(parseEntry(utf8Encode(stampEntry(body, writer)))).toMatchObject({
+        user_id: 'sub_of_17',
+      })
     }
   })
 

@@ -151,7 +151,7 @@ function createKeeper(
     tail = current?.spool.tail ?? tail
     await current?.shipper.stop()
     current = undefined
-    const spool = await openSpool({
+    const opened = await openSpool({
       directory: options.spoolDirectory,
       fs,
       clock,
@@ -163,8 +163,9 @@ function createKeeper(
       ...(tail && { stoppedAt: tail }),
     })
     tail = undefined
-    current = { spool, shipper: createShipper(spool, endpoint, { timers, random, report }) }
-    return spool
+    const shipper = createShipper(opened, endpoint, { timers, random, report })
+    current = { spool: opened, shipper }
+    return opened
   }
 
   async function spool(): Promise<Spool> {

@@ -349,6 +349,8 @@ function withDigest(
     parsed: 'opaque',
     encoding: parts ? 'form-parts' : captured.encoding,
     decodedSha256: null,
+    // The record of the body as it was known before must not be taken again.
+    recordMemo: null,
   }
 }
 

@@ -106,7 +106,9 @@ function bodyInit(body: unknown): RequestInit {
   // The body is the caller's own or our reading of it, and `fetch` checks it again.
   const sent = body as BodyInit | null | undefined
   if (sent === undefined) return {}
-  return body instanceof ReadableStream ? { body: sent, ...{ duplex: 'half' } } : { body: sent }
+  const init: RequestInit & { duplex?: 'half' } = { body: sent }
+  if (body instanceof ReadableStream) init.duplex = 'half'
+  return init
 }
 
 function urlOf(input: Request | string | URL): URL {

@@ -10,6 +10,7 @@
 import { isAuditError, newEventId } from '@affidavit/format'
 import { formatMicros, type Clock } from './capture/clock.ts'
 import type { AuditDestination } from './destination.ts'
+import type { GapDraft } from './spool/payload.ts'
 import type { Timers } from './timers.ts'
 
 /** One request of which no record, or no outcome, could be made. */
@@ -86,11 +87,11 @@ export function createGapKeeper(options: {
   }
 
   async function writeAll(): Promise<void> {
-    for (const [key, gap] of [...gaps]) {
+    for (const [key, gap] of Array.from(gaps)) {
       // What is counted while this is being written makes the next record.
       gaps.delete(key)
       try {
-        await destination.gap?.(bodyOf(gap))
+        await destination.gap?.(bodyOf(gap, random))
       } catch {
         putBack(key, gap)
         plan()
@@ -107,21 +108,21 @@ export function createGapKeeper(options: {
     })
   }
 
-  function bodyOf(gap: Gap) {
-    return {
-      v: 1,
-      kind: 'capture.gap',
-      event_id: newEventId(Math.floor(gap.startedMicros / 1000), random(eventIdRandomBytes)),
-      timestamp: formatMicros(gap.startedMicros),
-      ended_at: formatMicros(gap.endedMicros),
-      application_id: gap.applicationId,
-      retention_class: gap.retentionClass,
-      requests: gap.requests,
-      reason: gap.reason,
-    } as const
-  }
-
   return { count, flush }
+}
+
+function bodyOf(gap: Gap, random: (bytes: number) => Uint8Array): GapDraft {
+  return {
+    v: 1,
+    kind: 'capture.gap',
+    event_id: newEventId(Math.floor(gap.startedMicros / 1000), random(eventIdRandomBytes)),
+    timestamp: formatMicros(gap.startedMicros),
+    ended_at: formatMicros(gap.endedMicros),
+    application_id: gap.applicationId,
+    retention_class: gap.retentionClass,
+    requests: gap.requests,
+    reason: gap.reason,
+  }
 }
 
 function keyOf(...parts: readonly string[]): string {

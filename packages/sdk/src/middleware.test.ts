@@ -223,10 +223,9 @@ describe.each(versions)('SDK %s', (_, Sdk) => {
 
         expect(claude.seen.map(({ body }) => body)).toEqual(bareSeen.map(({ body }) => body))
         expect(claude.seen.map(({ url }) => url)).toEqual(bareSeen.map(({ url }) => url))
-        if (scenario.leaves === true) {
-          expect(await Promise.all(bareSeen.map(({ left }) => left))).toEqual([true])
-          expect(await Promise.all(claude.seen.map(({ left }) => left))).toEqual([true])
-        }
+        const leaving = scenario.leaves === true ? [...bareSeen, ...claude.seen] : []
+        const left = await Promise.all(leaving.map((seen) => seen.left))
+        expect(left).toEqual(leaving.map(() => true))
         const ends = await destination.ended(scenario.records.length)
         const byAttempt = [...ends].sort((a, b) => (a.attempt ?? 0) - (b.attempt ?? 0))
         expect(byAttempt).toMatchObject(scenario.records)
@@ -314,7 +313,7 @@ describe.each(versions)('SDK %s', (_, Sdk) => {
       let isOver = false
       const client = clientOf(Sdk, 'ok', [audit()])
       const run = () => (kind === 'create' ? client.messages.create(ask) : readStream(client))
-      const call = run().then(() => {
+      const call = run().finally(() => {
         isOver = true
       })
       await claude.seen[0]?.left
@@ -516,11 +515,11 @@ async function collectUntil(event: Promise<unknown>): Promise<void> {
   const { runInNewContext } = await import('node:vm')
   setFlagsFromString('--expose-gc')
   const collect: () => void = runInNewContext('gc')
-  let isOver = false
-  void event.then(() => {
-    isOver = true
+  const state = { isOver: false }
+  void event.finally(() => {
+    state.isOver = true
   })
-  for (let turn = 0; turn < collectionsMax && !isOver; turn++) {
+  for (let turn = 0; turn < collectionsMax && !state.isOver; turn++) {
     collect()
     await new Promise(setImmediate)
   }

@@ -239,7 +239,11 @@ test('a cancel in the middle of a read is the caller’s', async () => {
 })
 
 test('an error answer that is thrown away is read on in the background', async () => {
-  const error = { framing: 'body', status: 529, headers: { 'content-type': 'application/json' } } as const
+  const error = {
+    framing: 'body',
+    status: 529,
+    headers: { 'content-type': 'application/json' },
+  } as const
   const whole = await setup(error)
   await whole.cancel()
   whole.upstream('{"type":"error"}')

@@ -61,7 +61,7 @@ export async function observeResponse(
     return response
   }
   const isJson = /^[^;]*[/+]json\b/i.test(response.headers.get('content-type') ?? '')
-  const pump = createPump(readerOf(body), observation, {
+  const pump = new Pump(readerOf(body), observation, {
     ...options,
     holdsLast: isJson || response.headers.has('content-length'),
     drains: isJson && !response.ok,
@@ -72,7 +72,7 @@ export async function observeResponse(
     { pull: (controller) => pump.pull(controller), cancel: (reason) => pump.cancel(reason) },
     { highWaterMark: 0 },
   )
-  lost.register(stream, pump.abandon)
+  lost.register(stream, () => pump.abandon())
   return presentAs(response, new Response(stream, initOf(response)))
 }
 
@@ -100,13 +100,6 @@ function readerOf(body: ReadableStream<Uint8Array>): ReadableStreamDefaultReader
   return streamOf(source).getReader()
 }
 
-interface Pump {
-  pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void>
-  cancel(reason: unknown): Promise<void>
-  prefetch(): Promise<void>
-  readonly abandon: () => void
-}
-
 interface PumpOptions extends ObserveOptions {
   readonly holdsLast: boolean
   readonly drains: boolean
@@ -114,176 +107,187 @@ interface PumpOptions extends ObserveOptions {
 
 type ReadResult = ReadableStreamReadResult<Uint8Array>
 
-function createPump(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-  observation: Observation,
-  options: PumpOptions,
-): Pump {
-  const { timers, signal } = options
-  const isStrict = options.delivery === 'strict'
+/** Moves chunks from the original stream to ours. It must not refer to our stream or its controller. */
+class Pump {
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>
+  readonly #observation: Observation
+  readonly #options: PumpOptions
+  readonly #isStrict: boolean
   /** Released, waiting to be pulled. */
-  const ready: Uint8Array[] = []
+  readonly #ready: Uint8Array[] = []
   /** Waiting for the record. */
-  const held: Uint8Array[] = []
-  let reading: Promise<ReadResult> | undefined
-  let over: { readonly error?: unknown } | undefined
-  let isRecorded = false
-  let lastUseMs = options.monotonicMs()
-  let stopWatch = timers.after(options.idleMsMax, onIdle)
+  readonly #held: Uint8Array[] = []
+  #reading: Promise<ReadResult> | undefined
+  #over: { readonly error?: unknown } | undefined
+  #isRecorded = false
+  #lastUseMs: number
+  #stopWatch: () => void
 
-  // An abort is seen here even if the caller never reads again.
-  reader.closed.catch((error: unknown) => void record(causeOf(error)).catch(ignore))
-
-  function read(): Promise<ReadResult> {
-    return (reading ??= reader.read().finally(() => {
-      reading = undefined
-    }))
+  constructor(
+    reader: ReadableStreamDefaultReader<Uint8Array>,
+    observation: Observation,
+    options: PumpOptions,
+  ) {
+    this.#reader = reader
+    this.#observation = observation
+    this.#options = options
+    this.#isStrict = options.delivery === 'strict'
+    this.#lastUseMs = options.monotonicMs()
+    this.#stopWatch = options.timers.after(options.idleMsMax, () => this.#onIdle())
+    // An abort is seen here even if the caller never reads again.
+    reader.closed.catch((error: unknown) => this.#record(this.#causeOf(error)).catch(ignore))
   }
 
-  async function record(cause: EndCause): Promise<void> {
-    isRecorded = true
-    stopWatch()
-    await observation.end(cause)
-  }
-
-  function causeOf(error: unknown): EndCause {
-    const isAbort =
-      signal?.aborted === true || (error instanceof Error && error.name === 'AbortError')
-    return isAbort ? 'client_abort' : 'upstream_cut'
-  }
-
-  async function pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
-    lastUseMs = options.monotonicMs()
-    while (ready.length === 0 && over === undefined) await advance()
-    const chunk = ready.shift()
+  async pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+    this.#lastUseMs = this.#options.monotonicMs()
+    await this.prefetch()
+    const chunk = this.#ready.shift()
     if (chunk !== undefined) return controller.enqueue(chunk)
-    if (over !== undefined && 'error' in over) return controller.error(over.error)
+    if (this.#over !== undefined && 'error' in this.#over) {
+      return controller.error(this.#over.error)
+    }
     controller.close()
   }
 
-  /** Reads one chunk and decides what of it may go. */
-  async function advance(): Promise<void> {
-    let result: ReadResult
-    try {
-      const isLate = isStrict && observation.terminalSeen && !isRecorded
-      const next = isLate ? await withinTrailing(read()) : await read()
-      if (next === undefined) return await releaseHeld()
-      result = next
-    } catch (error) {
-      return fail(error)
-    }
-    if (over !== undefined) return
-    if (result.done) {
-      await releaseHeld()
-      over ??= {}
-      return
-    }
-    take(result.value)
+  /** Reads until there is something to hand on, or nothing more. */
+  async prefetch(): Promise<void> {
+    while (this.#ready.length === 0 && this.#over === undefined) await this.#advance()
   }
 
-  function take(bytes: Uint8Array): void {
+  async cancel(reason: unknown): Promise<void> {
+    if (this.#over !== undefined) return
+    this.#over = {}
+    if (this.#options.drains && !this.#isRecorded) {
+      this.#drain().catch(ignore)
+      return
+    }
+    this.#record('client_abort').catch(ignore)
+    await this.#reader.cancel(reason)
+  }
+
+  /** Nobody will read this any more. */
+  abandon(): void {
+    if (this.#over !== undefined || this.#isRecorded) return
+    const error = abandonedError(this.#options.idleMsMax)
+    this.#over = { error }
+    this.#record('abandoned').catch(ignore)
+    this.#reader.cancel(error).catch(ignore)
+  }
+
+  /** Reads one chunk and decides what of it may go. */
+  async #advance(): Promise<void> {
+    let result: ReadResult
+    try {
+      const isLate = this.#isStrict && this.#observation.terminalSeen && !this.#isRecorded
+      const next = isLate ? await this.#withinTrailing(this.#read()) : await this.#read()
+      if (next === undefined) return await this.#releaseHeld()
+      result = next
+    } catch (error) {
+      return this.#fail(error)
+    }
+    if (this.#over !== undefined) return
+    if (!result.done) return this.#take(result.value)
+    await this.#releaseHeld()
+    this.#over ??= {}
+  }
+
+  #take(bytes: Uint8Array): void {
     if (bytes.length === 0) return
-    const free = isRecorded ? bytes.length : observation.chunk(bytes)
-    if (!isStrict || isRecorded) {
-      ready.push(bytes)
-    } else if (observation.framing === 'sse') {
-      if (free > 0) ready.push(bytes.subarray(0, free))
-      if (free < bytes.length) held.push(bytes.subarray(free))
-    } else if (options.holdsLast) {
-      ready.push(...held.splice(0))
-      held.push(bytes)
+    const free = this.#isRecorded ? bytes.length : this.#observation.chunk(bytes)
+    if (!this.#isStrict || this.#isRecorded) {
+      this.#ready.push(bytes)
+    } else if (this.#observation.framing === 'sse') {
+      if (free > 0) this.#ready.push(bytes.subarray(0, free))
+      if (free < bytes.length) this.#held.push(bytes.subarray(free))
+    } else if (this.#options.holdsLast) {
+      this.#ready.push(...this.#held.splice(0))
+      this.#held.push(bytes)
     } else {
-      ready.push(bytes)
+      this.#ready.push(bytes)
     }
   }
 
   /** The answer is whole: its record first, then the rest of it. */
-  async function releaseHeld(): Promise<void> {
-    const recorded = isRecorded ? Promise.resolve() : record('end')
-    if (!isStrict) {
+  async #releaseHeld(): Promise<void> {
+    const recorded = this.#isRecorded ? Promise.resolve() : this.#record('end')
+    if (!this.#isStrict) {
       recorded.catch(ignore)
       return
     }
     try {
       await recorded
-      ready.push(...held.splice(0))
+      this.#ready.push(...this.#held.splice(0))
     } catch (error) {
-      held.length = 0
-      over = { error }
-      reader.cancel(error).catch(ignore)
+      this.#held.length = 0
+      this.#over = { error }
+      this.#reader.cancel(error).catch(ignore)
     }
   }
 
-  async function fail(error: unknown): Promise<void> {
-    const cause = causeOf(error)
-    const recorded = record(cause).catch(ignore)
+  async #fail(failure: unknown): Promise<void> {
+    const cause = this.#causeOf(failure)
+    const recorded = this.#record(cause).catch(ignore)
     // Who aborts hears of it at once; of a failure the caller learns when it is on record.
-    if (isStrict && cause !== 'client_abort') await recorded
-    ready.push(...held.splice(0))
-    over ??= { error }
-  }
-
-  async function withinTrailing(next: Promise<ReadResult>): Promise<ReadResult | undefined> {
-    const waiting = new AbortController()
-    const late = timers.delay(trailingMsMax, { signal: waiting.signal }).then(() => undefined)
-    try {
-      return await Promise.race([next, late])
-    } finally {
-      waiting.abort()
-      next.catch(ignore)
-    }
-  }
-
-  async function cancel(reason: unknown): Promise<void> {
-    const wasOver = over !== undefined
-    over ??= {}
-    if (wasOver) return
-    if (options.drains && !isRecorded) return void drain().catch(ignore)
-    record('client_abort').catch(ignore)
-    await reader.cancel(reason)
+    if (this.#isStrict && cause !== 'client_abort') await recorded
+    this.#ready.push(...this.#held.splice(0))
+    this.#over ??= { error: failure }
   }
 
   /** Reads the rest of a small error body that the caller does not want. */
-  async function drain(): Promise<void> {
-    const cancelLater = timers.after(drainMsMax, () => void reader.cancel().catch(ignore))
+  async #drain(): Promise<void> {
+    const giveUp = () => this.#reader.cancel().catch(ignore)
+    const stopTimer = this.#options.timers.after(drainMsMax, () => void giveUp())
     try {
       for (let bytes = 0; bytes <= drainBytesMax;) {
-        const { value, done } = await read()
-        if (done) return await record('end')
-        observation.chunk(value)
+        const { value, done } = await this.#read()
+        if (done) return await this.#record('end')
+        this.#observation.chunk(value)
         bytes += value.length
       }
-      record('client_abort').catch(ignore)
-      await reader.cancel()
+      this.#record('client_abort').catch(ignore)
+      await giveUp()
     } catch (error) {
-      await record(causeOf(error))
+      await this.#record(this.#causeOf(error))
     } finally {
-      cancelLater()
+      stopTimer()
     }
   }
 
-  function onIdle(): void {
-    const restMs = lastUseMs + options.idleMsMax - options.monotonicMs()
-    if (restMs > 0) {
-      stopWatch = timers.after(restMs, onIdle)
-      return
+  #read(): Promise<ReadResult> {
+    return (this.#reading ??= this.#reader.read().finally(() => {
+      this.#reading = undefined
+    }))
+  }
+
+  async #withinTrailing(next: Promise<ReadResult>): Promise<ReadResult | undefined> {
+    const waiting = new AbortController()
+    const late = this.#options.timers.delay(trailingMsMax, { signal: waiting.signal })
+    try {
+      return (await Promise.race([next, late])) ?? undefined
+    } finally {
+      waiting.abort()
+      // If the wait was too long for it, the next read hears what became of it.
+      void Promise.allSettled([next])
     }
-    abandon()
   }
 
-  function abandon(): void {
-    if (over !== undefined || isRecorded) return
-    const error = abandonedError(options.idleMsMax)
-    over = { error }
-    record('abandoned').catch(ignore)
-    reader.cancel(error).catch(ignore)
+  async #record(cause: EndCause): Promise<void> {
+    this.#isRecorded = true
+    this.#stopWatch()
+    await this.#observation.end(cause)
   }
 
-  async function prefetch(): Promise<void> {
-    while (over === undefined && ready.length === 0) await advance()
+  #causeOf(error: unknown): EndCause {
+    const isAborted = this.#options.signal?.aborted === true
+    const isAbort = error instanceof Error && error.name === 'AbortError'
+    return isAborted || isAbort ? 'client_abort' : 'upstream_cut'
   }
 
-  return { pull, cancel, prefetch, abandon }
+  #onIdle(): void {
+    const restMs = this.#lastUseMs + this.#options.idleMsMax - this.#options.monotonicMs()
+    if (restMs > 0) this.#stopWatch = this.#options.timers.after(restMs, () => this.#onIdle())
+    else this.abandon()
+  }
 }
 
 function abandonedError(idleMs: number): AuditError {

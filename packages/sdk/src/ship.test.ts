@@ -39,7 +39,10 @@ function setup(count: number, answer: (seqs: number[], request: number) => Respo
     key: 'key-1',
     async fetch(_, init) {
       const text = Buffer.from(init?.body as Uint8Array).toString()
-      const lines = text.trimEnd().split('\n').map((line): Line => JSON.parse(line))
+      const lines = text
+        .trimEnd()
+        .split('\n')
+        .map((line): Line => JSON.parse(line))
       for (const { writer, body } of lines) {
         expect(writer).toEqual({ id: writerId, epoch: 7, seq: body.n })
       }
@@ -70,7 +73,11 @@ test('records go in order, in batches, until all are acknowledged', async () => 
   const { shipper, requests, waiting } = setup(10, (seqs) => accept(seqs))
   await shipper.drained()
   await shipper.stop()
-  expect(requests).toEqual([[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]])
+  expect(requests).toEqual([
+    [0, 1, 2, 3],
+    [4, 5, 6, 7],
+    [8, 9],
+  ])
   expect(waiting).toEqual([])
 })
 
@@ -95,8 +102,9 @@ test('a gateway that cannot be reached or fails is tried again, ever more slowly
     Response.json({ other: true }),
     accept([]),
   ]
-  const { shipper, pauses, events, waiting } = setup(2, (seqs, request) =>
-    answers[request - 1] ?? accept(seqs),
+  const { shipper, pauses, events, waiting } = setup(
+    2,
+    (seqs, request) => answers[request - 1] ?? accept(seqs),
   )
   await shipper.drained()
   await shipper.stop()

@@ -68,16 +68,23 @@ type Reply =
   | { readonly kind: 'unacceptable'; readonly reason: string }
   | { readonly kind: 'later'; readonly reason: string }
 
+interface ShipOptions {
+  readonly timers: Timers
+  random(bytes: number): Uint8Array
+  report(event: ShipEvent): void
+}
+
 /** Starts shipping. */
 export function createShipper(
   spool: ShippedSpool,
   endpoint: IngestEndpoint,
-  options: { timers: Timers; random(bytes: number): Uint8Array; report(event: ShipEvent): void },
+  options: ShipOptions,
 ): Shipper {
   const stopping = new AbortController()
   const { signal } = stopping
+  const deliver = createDelivery(spool, endpoint, { ...options, signal })
+  const idle: (() => void)[] = []
   let wake: () => void = () => undefined
-  let idle: (() => void)[] = []
   spool.onDurable(() => wake())
 
   async function run(): Promise<void> {
@@ -110,6 +117,32 @@ export function createShipper(
     return true
   }
 
+  const running = run()
+  return {
+    async drained() {
+      if (signal.aborted) return
+      await new Promise<void>((resolve) => {
+        idle.push(resolve)
+        wake()
+      })
+    },
+    async stop() {
+      stopping.abort()
+      wake()
+      for (const resolve of idle.splice(0)) resolve()
+      await running
+    },
+  }
+}
+
+/** Sends a batch until each record of it is accepted or put aside, or shipping ends. */
+function createDelivery(
+  spool: ShippedSpool,
+  endpoint: IngestEndpoint,
+  options: ShipOptions & { readonly signal: AbortSignal },
+): (batch: readonly SpooledRecord[]) => Promise<void> {
+  const { signal, timers, random, report } = options
+
   async function deliver(batch: readonly SpooledRecord[]): Promise<void> {
     let pending = batch
     let size = batch.length
@@ -129,52 +162,35 @@ export function createShipper(
         continue
       }
       const reason = reply.kind === 'later' ? reply.reason : 'nothing was accepted'
-      if (!signal.aborted) options.report({ kind: 'ship_retry', reason, attempt })
-      await options.timers.delay(pauseMs(attempt++, options.random), { signal })
+      if (!signal.aborted) report({ kind: 'ship_retry', reason, attempt })
+      await timers.delay(pauseMs(attempt++, random), { signal })
     }
   }
 
   /** Sequence numbers that need not be sent again, after what is refused has been put aside. */
   async function settledBy(reply: Reply, group: readonly SpooledRecord[]): Promise<Set<number>> {
-    const refused = new Map<number, string>()
-    if (reply.kind === 'answered') {
-      for (const [seq, reason] of reply.refused) refused.set(seq, reason)
-    }
-    const [only] = group
-    if (reply.kind === 'unacceptable' && group.length === 1 && only !== undefined) {
-      refused.set(only.seq, reply.reason)
-    }
     const settled = new Set(reply.kind === 'answered' ? reply.accepted : [])
-    for (const record of group) {
-      const reason = refused.get(record.seq)
-      if (reason === undefined || settled.has(record.seq)) continue
+    for (const [seq, reason] of refusedBy(reply, group)) {
+      const record = group.find((each) => each.seq === seq)
+      if (record === undefined || settled.has(seq)) continue
       await spool.quarantine(record)
-      options.report({ kind: 'ship_refused', seq: record.seq, epoch: record.epoch, reason })
-      settled.add(record.seq)
+      report({ kind: 'ship_refused', seq, epoch: record.epoch, reason })
+      settled.add(seq)
     }
     return settled
   }
 
-  function end(): void {
-    stopping.abort()
-    wake()
-    for (const resolve of idle.splice(0)) resolve()
-  }
+  return deliver
+}
 
-  const running = run()
-  return {
-    drained: () =>
-      signal.aborted
-        ? Promise.resolve()
-        : new Promise((resolve) => {
-            idle = [...idle, resolve]
-            wake()
-          }),
-    async stop() {
-      end()
-      await running
-    },
-  }
+function refusedBy(
+  reply: Reply,
+  group: readonly SpooledRecord[],
+): Iterable<readonly [number, string]> {
+  if (reply.kind === 'answered') return reply.refused
+  const [only] = group
+  const isAlone = reply.kind === 'unacceptable' && group.length === 1
+  return isAlone && only !== undefined ? [[only.seq, reply.reason]] : []
 }
 
 async function post(

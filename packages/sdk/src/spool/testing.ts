@@ -256,7 +256,8 @@ export function createFakeGateway(): FakeGateway {
           const key = `${writerId}/${epoch}/${seq}`
           const text = new TextDecoder().decode(payload)
           const known = records.get(key)
-          if (known !== undefined && known !== text) throw new Error(`two records are called ${key}`)
+          if (known !== undefined && known !== text)
+            throw new Error(`two records are called ${key}`)
           records.set(key, text)
         }
         await spool.settle()
