@@ -9,10 +9,16 @@
  */
 import {
   AuditError,
+  ed25519PublicKey,
+  ed25519Sign,
   formatPrivateKey,
+  formatVerifierKey,
+  keyId,
   parsePrivateKey,
+  signatureType,
   utf8Decode,
   utf8Encode,
+  type Signer,
 } from '@affidavit/format'
 import { writeWhole } from '../store/durable.ts'
 import type { LedgerFs } from '../store/ledger-fs.ts'
@@ -43,6 +49,29 @@ export async function storeKey(
   { path, staged, name, seed }: { path: string; staged: string; name: string; seed: Uint8Array },
 ): Promise<void> {
   await writeWhole(fs, { path, staged, bytes: utf8Encode(`${formatPrivateKey({ name, seed })}\n`) })
+}
+
+/** Both halves of the instance's key. */
+export interface InstanceKey {
+  readonly seed: Uint8Array
+  readonly publicKey: Uint8Array
+}
+
+/** The key of a seed. */
+export function instanceKeyOf(seed: Uint8Array): InstanceKey {
+  return { seed, publicKey: ed25519PublicKey(seed) }
+}
+
+/** Signer of one log. The public half is not computed again for each: it costs ten signatures. */
+export function signerOf({ seed, publicKey }: InstanceKey, name: string): Signer {
+  const type = signatureType.ed25519
+  return {
+    name,
+    keyId: keyId(name, type, publicKey),
+    publicKey,
+    vkey: formatVerifierKey({ name, type, publicKey }),
+    sign: (text) => ed25519Sign(seed, utf8Encode(text)),
+  }
 }
 
 /** There is a ledger, but no key to go on with. */

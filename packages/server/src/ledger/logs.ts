@@ -10,11 +10,12 @@
  *
  * @module
  */
-import { createSigner, type Signer } from '@affidavit/format'
+import type { Signer } from '@affidavit/format'
 import { join } from 'node:path'
 import { createEdge, type Edge } from './edge.ts'
 import { busyFailure, settingFailure } from './failure.ts'
 import type { SealedLog } from './head.ts'
+import { signerOf, type InstanceKey } from './key.ts'
 import { quarterAt, quarterNamed, type Quarter } from './quarter.ts'
 
 /** A log that can grow or has grown in this run. */
@@ -52,16 +53,16 @@ const classPattern = /^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$/
 // Each active log costs files and a signature per integration; classes come from a short policy list.
 const activeLogsMax = 256
 
-/** Makes the table of an instance named `<deployment>/<instance>`, whose logs all sign with `seed`. */
+/** Makes the table of an instance named `<deployment>/<instance>`, whose logs all sign with `key`. */
 export function createLogTable({
   name,
   directory,
-  seed,
+  key,
   sealed,
 }: {
   name: string
   directory: string
-  seed: Uint8Array
+  key: InstanceKey
   sealed: ReadonlyMap<string, SealedLog>
 }): LogTable {
   const active = new Map<string, Log>()
@@ -85,7 +86,7 @@ export function createLogTable({
       quarter: quarterOfPath(path).name,
       origin,
       directory: join(directory, path),
-      signer: createSigner({ name: origin, seed }),
+      signer: signerOf(key, origin),
       edge: start?.edge ?? createEdge(),
       sequenced: start?.edge.size ?? 0,
       agreed: start?.agreed,

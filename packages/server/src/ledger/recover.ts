@@ -17,6 +17,7 @@ import {
   openCheckpoint,
   readTile,
   signCheckpoint,
+  writerIdOf,
 } from '@affidavit/format'
 import { join } from 'node:path'
 import type { HeadStore } from '../store/head-store.ts'
@@ -26,6 +27,7 @@ import { loadEdge } from './edge.ts'
 import { corruptFailure, rollbackFailure } from './failure.ts'
 import { firstFrameHash } from './frame.ts'
 import { formatHead, parseHead, type Head, type HeadLog } from './head.ts'
+import type { InstanceKey } from './key.ts'
 import type { LedgerPaths } from './layout.ts'
 import { createLogTable, type Log, type LogTable } from './logs.ts'
 import { createTailReader, type OpenStart } from './tail.ts'
@@ -67,8 +69,7 @@ export interface RecoverOptions {
   readonly headStore: HeadStore
   readonly deployment: string
   readonly instance: string
-  readonly writerId: string
-  readonly seed: Uint8Array
+  readonly key: InstanceKey
   /** Opens a writer for segments of `epoch`. */
   openWal(epoch: number, start: { index: number; frameHash: Uint8Array }): Promise<WalWriter>
 }
@@ -101,7 +102,7 @@ export async function recover(
 ): Promise<Recovered> {
   const { fs, paths, headStore } = options
   const old = found ?? emptyHead(options)
-  if (old.writer.id !== options.writerId) {
+  if (old.writer.id !== writerIdOf(options.key.publicKey)) {
     throw corruptFailure('its head was written with another signing key')
   }
   const logs = await loadLogs(options, old)
@@ -153,14 +154,14 @@ export async function unpublishedLogs(fs: LedgerFs, logs: LogTable): Promise<str
 }
 
 /** The head of a ledger in which nothing has happened. */
-function emptyHead({ deployment, instance, writerId }: RecoverOptions): Head {
+function emptyHead({ deployment, instance, key }: RecoverOptions): Head {
   const wal: WalPosition = {
     segment: segmentName({ firstIndex: 0, epoch: 0 }),
     offset: 0,
     index: 0,
     frameHash: firstFrameHash,
   }
-  const writer = { id: writerId, epoch: 0, seq: 0, prev: '0'.repeat(64) }
+  const writer = { id: writerIdOf(key.publicKey), epoch: 0, seq: 0, prev: '0'.repeat(64) }
   const nothing = new Map<string, never>()
   const maps = { logs: nothing, sealed: nothing, open: nothing }
   return { deployment, instance, epoch: 0, wal, writer, ...maps }
@@ -180,11 +181,11 @@ async function refuseHeadless(fs: LedgerFs, paths: LedgerPaths): Promise<void> {
 }
 
 async function loadLogs(options: RecoverOptions, head: Head): Promise<LogTable> {
-  const { fs, paths, seed, deployment, instance } = options
+  const { fs, paths, key, deployment, instance } = options
   const table = createLogTable({
     name: `${deployment}/${instance}`,
     directory: paths.logs,
-    seed,
+    key,
     sealed: head.sealed,
   })
   for (const [path, agreed] of head.logs) {

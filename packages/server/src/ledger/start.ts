@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { ed25519PublicKey, parseEntry, writerIdOf, type Entry } from '@affidavit/format'
+import { parseEntry, type Entry } from '@affidavit/format'
 import { formatMicros } from '@affidavit/sdk/capture'
 import { dirname, join } from 'node:path'
 import { clearStaging, createDurableFiles, makeDirectories } from '../store/durable.ts'
@@ -13,7 +13,7 @@ import { guardFs, type FileLock, type GuardedFs, type LedgerFs } from '../store/
 import { createBatchMemory } from './batch.ts'
 import type { Core } from './core.ts'
 import { lockedFailure, stoppedFailure } from './failure.ts'
-import { keyMissing, loadKey, storeKey } from './key.ts'
+import { instanceKeyOf, keyMissing, loadKey, storeKey } from './key.ts'
 import type { Settings } from './options.ts'
 import { publishCheckpoints, sweepPartials } from './publish.ts'
 import {
@@ -75,7 +75,7 @@ async function recoverLocked(
   const { fs, paths, deployment, instance, segmentBytes } = settings
   const headStore = await openPosixHeadStore(guard.fs, paths.head)
   const found = await loadHead({ fs, paths, headStore, deployment, instance })
-  const seed = await obtainSeed(settings, found !== undefined)
+  const key = instanceKeyOf(await obtainSeed(settings, found !== undefined))
   await clearStaging(fs, paths.staging)
   const recovered = await recover(
     {
@@ -84,8 +84,7 @@ async function recoverLocked(
       headStore,
       deployment,
       instance,
-      seed,
-      writerId: writerIdOf(ed25519PublicKey(seed)),
+      key,
       openWal: (epoch, start) =>
         openWalWriter({
           directory: paths.wal,
