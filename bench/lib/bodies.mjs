@@ -31,7 +31,7 @@ function smallBody() {
     temperature: 0.2,
     system: 'You answer questions about deliveries, briefly and with the document that proves it.',
     metadata: { user_id: 'user-4711' },
-    messages: [{ role: 'user', content: `Request ################. ${prose(720)}` }],
+    messages: [{ role: 'user', content: `Request ################. ${prose(760)}` }],
   }
 }
 

@@ -8,10 +8,9 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { runForJson, start } from './processes.mjs'
-import { startAffidavit } from './subjects.mjs'
+import { affidavitBin, startAffidavit } from './subjects.mjs'
 
 const bench = fileURLToPath(new URL('..', import.meta.url))
-const affidavitBin = join(bench, '../packages/server/bin/affidavit.mjs')
 
 /** Runs ledger.mjs, the ledger's own benchmark. */
 export async function measureLedger({ quick, work }) {

@@ -11,7 +11,9 @@ import { fileURLToPath } from 'node:url'
 import { accepting, freePort, start } from './processes.mjs'
 
 const bench = fileURLToPath(new URL('..', import.meta.url))
-const affidavitBin = join(bench, '../packages/server/bin/affidavit.mjs')
+/** The program that is measured; AFFIDAVIT_BIN names another build of it. */
+export const affidavitBin =
+  process.env.AFFIDAVIT_BIN ?? join(bench, '../packages/server/bin/affidavit.mjs')
 const peers = join(bench, 'peers')
 const portkeyServer = join(peers, 'node_modules/@portkey-ai/gateway/build/start-server.js')
 

@@ -138,6 +138,15 @@ static void close_connection(struct connection *c) {
   free(c);
 }
 
+static struct connection *open_connection(void);
+
+/* The server has closed or refused the connection. A closed loop goes on with another one. */
+static void lose_connection(struct connection *c) {
+  bool again = c->busy && options.rate <= 0 && now_nanos() < window_end;
+  close_connection(c);
+  if (again) start_exchange(open_connection(), now_nanos());
+}
+
 static struct connection *open_connection(void) {
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0 || fd >= CONNECTIONS_MAX) fail("socket");
@@ -171,7 +180,7 @@ static void send_more(struct connection *c) {
   }
   struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
   ssize_t sent = sendmsg(c->fd, &message, MSG_NOSIGNAL);
-  if (sent < 0 && errno != EAGAIN) return close_connection(c);
+  if (sent < 0 && errno != EAGAIN) return lose_connection(c);
   if (sent > 0) c->sent_bytes += (uint64_t)sent;
   struct epoll_event event = {.events = EPOLLIN | (c->sent_bytes < total ? EPOLLOUT : 0),
                               .data.fd = c->fd};
@@ -235,10 +244,7 @@ static void on_readable(struct connection *c) {
       c->response.closes = true;
       return exchange_done(c, true);
     }
-    bool again = c->busy && options.rate <= 0 && read_at < window_end;
-    close_connection(c);
-    if (again) start_exchange(open_connection(), now_nanos());
-    return;
+    return lose_connection(c);
   }
   message_feed(&c->response, buffer, (size_t)count, take_body, c);
   if (!c->busy || c->response.state == MALFORMED) return close_connection(c);

@@ -7,22 +7,21 @@ import { parseEntry } from '@affidavit/format'
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { openLedgerReader } from '../../packages/server/src/ledger/read.ts'
-import { instance } from './gateway.ts'
+import { bin, instance } from './gateway.ts'
 import type { GatewayHome } from './gateway.ts'
 import type { Fact } from './promises.ts'
 
-const bin = fileURLToPath(new URL('../../packages/server/bin/affidavit.mjs', import.meta.url))
+const verifyMsMax = 60_000
 
 /** Every entry that the ledger of `home` holds: those in its logs, then those only in the WAL. */
 export async function readFacts(home: GatewayHome): Promise<Fact[]> {
-  const directory = join(home.dataDirectory, instance, 'ledger')
+  const directory = join(home.dataDirectory, instance)
   if (!existsSync(directory)) return []
-  const reader = openLedgerReader(directory)
+  const reader = await openLedgerReader(directory)
   const facts: Fact[] = []
-  for (const log of reader.logs()) {
-    for await (const { entry } of reader.readEntries(log, 0, log.treeSize)) {
+  for (const log of await reader.logs()) {
+    for await (const { entry } of reader.readEntries(log)) {
       facts.push(factOf(entry))
     }
   }
@@ -49,7 +48,11 @@ export function verify(home: GatewayHome): {
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
     [bin, 'verify', home.dataDirectory, '--json'],
-    { encoding: 'utf8', env: { ...process.env, AFFIDAVIT_CONFIG: home.configFile } },
+    {
+      encoding: 'utf8',
+      timeout: verifyMsMax,
+      env: { ...process.env, AFFIDAVIT_CONFIG: home.configFile },
+    },
   )
   return { status, text: `${stdout}\n${stderr}` }
 }

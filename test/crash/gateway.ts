@@ -9,7 +9,10 @@ import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const bin = fileURLToPath(new URL('../../packages/server/bin/affidavit.mjs', import.meta.url))
+/** The program under test; AFFIDAVIT_BIN names another build of it. */
+export const bin =
+  process.env.AFFIDAVIT_BIN ??
+  fileURLToPath(new URL('../../packages/server/bin/affidavit.mjs', import.meta.url))
 const compiled = fileURLToPath(new URL('../../packages/server/dist/cli/main.js', import.meta.url))
 const startMsMax = 30_000
 const stopMsMax = 20_000

@@ -17,7 +17,7 @@ import { findBrokenPromises, tally } from './promises.ts'
 import type { Tally } from './promises.ts'
 import { createRandom } from './random.ts'
 import type { Random } from './random.ts'
-import { callsTouching, faults, injectFault, recordCalls, tracedEnv } from './strace.ts'
+import { faultsTouching, injectFault, recordCalls, tracedEnv } from './strace.ts'
 import type { Injection } from './strace.ts'
 import { startUpstream } from './upstream.ts'
 import type { CrashUpstream } from './upstream.ts'
@@ -101,7 +101,7 @@ interface Template {
   readonly forwarded: ReadonlySet<string>
 }
 
-/** Every call that touches the data, in a run from nothing and in one that recovers, times every fault. */
+/** Every step that touches the data, in a run from nothing and in one that recovers. */
 async function listCases(
   work: string,
   { upstream, template }: { readonly upstream: CrashUpstream; readonly template: Template },
@@ -114,8 +114,8 @@ async function listCases(
     const prefix = `record-${beginning}`
     const { ready } = await workload({ home, upstream, wrapper: recordCalls(output), prefix })
     if (!ready) throw new Error('the gateway does not start under strace')
-    for (const call of callsTouching(home.dataDirectory, output)) {
-      for (const fault of faults) cases.push({ ...call, fault, beginning })
+    for (const injection of faultsTouching(home.dataDirectory, output)) {
+      cases.push({ ...injection, beginning })
     }
   }
   return cases

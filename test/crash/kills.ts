@@ -20,7 +20,7 @@ import { startUpstream } from './upstream.ts'
 
 const concurrency = 8
 /** A kill falls at most this long after the gateway accepts connections. */
-const loadMsMax = 250
+const loadMsMax = 300
 /** One kill in this many falls into the start-up, where the recovery is at work. */
 const startKillEvery = 6
 const startKillMsMax = 350

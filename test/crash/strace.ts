@@ -19,6 +19,8 @@ export const tracedCalls = [
   'rename',
   'renameat',
   'renameat2',
+  'link',
+  'linkat',
   'mkdir',
   'unlink',
 ] as const
@@ -27,6 +29,9 @@ export const tracedCalls = [
 export const faults = ['signal=SIGKILL', 'error=EIO', 'error=ENOSPC'] as const
 
 export type Fault = (typeof faults)[number]
+
+// Calls that take space on the disk; for the others a full disk is no other case than a broken one.
+const takesSpace = /^(p?write|ftruncate|rename|link|mkdir)|O_CREAT/
 
 /** One fault at the `when`th call of `call` in a thread. */
 export interface Injection {
@@ -64,19 +69,35 @@ export const injectFault = ({ call, when, fault }: Injection, output: string): s
   output,
 ]
 
+/** What stands for how often the same step is tried: its first two times and its last. */
+const timesPerStep = 2
+
 /**
- * The calls of a recorded run that touch `directory`, each by its position among all calls of that
- * name in its thread: what `when` counts.
+ * The faults to inject, from a recorded run: one for each call that touches `directory`, by its
+ * position among all calls of that name in its thread, which is what `when` counts. A step that a run
+ * repeats (the same call on the same kind of file) is taken the first two times and the last time.
  */
-export function callsTouching(directory: string, output: string): Omit<Injection, 'fault'>[] {
+export function faultsTouching(directory: string, output: string): Injection[] {
   const counts = new Map<string, number>()
-  const found = new Map<string, Omit<Injection, 'fault'>>()
+  const steps = new Map<string, { readonly line: string; readonly when: number }[]>()
   for (const line of readFileSync(output, 'utf8').split('\n')) {
     const [, thread, call] = /^(\d+)\s+(\w+)\(/.exec(line) ?? []
     if (thread === undefined || call === undefined) continue
     const when = (counts.get(`${thread} ${call}`) ?? 0) + 1
     counts.set(`${thread} ${call}`, when)
-    if (line.includes(directory)) found.set(`${call} ${when}`, { call, when })
+    const at = line.indexOf(directory)
+    if (at < 0) continue
+    const [path = ''] = /^[^">]+/.exec(line.slice(at)) ?? []
+    const step = `${call} ${path.replaceAll(/\d+/g, '#')}`
+    const times = steps.get(step) ?? []
+    steps.set(step, [...times.slice(0, timesPerStep), { line, when }])
   }
-  return [...found.values()]
+  return [...steps].flatMap(([step, times]) => times.flatMap((time) => faultsAt(step, time)))
+}
+
+function faultsAt(step: string, { line, when }: { readonly line: string; readonly when: number }) {
+  const call = step.slice(0, step.indexOf(' '))
+  return faults
+    .filter((fault) => fault !== 'error=ENOSPC' || takesSpace.test(call) || takesSpace.test(line))
+    .map((fault): Injection => ({ call, when, fault }))
 }
