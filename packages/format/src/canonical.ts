@@ -24,9 +24,15 @@ const plainTextLengthMax = 64
 const orderSlots = 256
 const orderNamesMax = 64
 
+/** A name, and how its property begins. */
+interface Property {
+  readonly name: string
+  readonly beginning: string
+}
+
 interface Order {
   readonly names: readonly string[]
-  readonly sorted: readonly string[]
+  readonly sorted: readonly Property[]
 }
 
 const orders: (Order | undefined)[] = Array.from({ length: orderSlots })
@@ -89,24 +95,27 @@ function writeObject(object: object, depth: number, isNumber: IsNumber): string 
   if (!isPlain(object)) throw unsupported('an object that is neither plain nor an array')
   let text = '{'
   let separator = ''
-  for (const name of sortNames(Object.keys(object))) {
-    text += `${separator}${writeString(name)}:${write(object[name], depth, isNumber)}`
+  for (const { name, beginning } of orderOf(Object.keys(object))) {
+    text += separator + beginning + write(object[name], depth, isNumber)
     separator = ','
   }
   return `${text}}`
 }
 
 /** The names by UTF-16 code units, which is how `sort` compares strings. */
-function sortNames(names: readonly string[]): readonly string[] {
+function orderOf(names: readonly string[]): readonly Property[] {
   const { length } = names
-  if (length < 2) return names
-  if (length > orderNamesMax) return names.toSorted()
+  if (length > orderNamesMax) return sortNames(names)
   const slot = (length * 31 + lengthAt(names, 0) * 7 + lengthAt(names, length - 1)) % orderSlots
   const known = orders[slot]
   if (known !== undefined && isSameList(known.names, names)) return known.sorted
-  const sorted = names.toSorted()
+  const sorted = sortNames(names)
   orders[slot] = { names, sorted }
   return sorted
+}
+
+function sortNames(names: readonly string[]): Property[] {
+  return names.toSorted().map((name) => ({ name, beginning: `${writeString(name)}:` }))
 }
 
 function isSameList(left: readonly string[], right: readonly string[]): boolean {
