@@ -6,9 +6,9 @@
  * @module
  */
 export { maskAddress } from './capture/addresses.ts'
+export type { BlockDigest, PrefixCache, ReferenceDraft } from './capture/analysis.ts'
 export { formatMicros, systemClock, type Clock } from './capture/clock.ts'
 export type {
-  BlockDigest,
   CapturedRequest,
   CaptureOptions,
   EndCause,
@@ -17,7 +17,6 @@ export type {
   IdentityClaims,
   IpMask,
   RecordPolicy,
-  ReferenceDraft,
   RequestInput,
   ResolvedIdentity,
   ResponseOutcome,
@@ -26,6 +25,7 @@ export type {
 export { createHashKeys, hashKeyBytes, type HashKeyOptions } from './capture/hash-keys.ts'
 export { isOpaqueId, safeIdentifier } from './capture/identifiers.ts'
 export { defaultLimits, type CaptureLimits } from './capture/limits.ts'
+export { createPrefixCache } from './capture/prefix.ts'
 export { canonicalPrompt, captureRequest } from './capture/request.ts'
 export { completedBody, completedText, startedBody, startedText } from './capture/record.ts'
 export { createResponseTap } from './capture/response.ts'

@@ -1,5 +1,4 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
-import { createServer, type Server } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseEntry, stampEntry, utf8Encode } from '@affidavit/format'
@@ -15,24 +14,15 @@ import { nodeFs, type SpoolFs } from './spool/files.ts'
 import type { CompletedDraft, StartedDraft } from './spool/payload.ts'
 import {
   createMemoryDestination,
-  listen,
-  portOf,
   startFakeClaude,
+  startFakeIngest,
   type FakeClaude,
+  type FakeIngest,
 } from './testing.ts'
 
 let directory: string
 let gateway: FakeIngest
 let claude: FakeClaude
-
-interface FakeIngest {
-  readonly server: Server
-  readonly url: string
-  /** Body by writer, epoch and seq. */
-  readonly records: Map<string, { kind: string; event_id: string; subject_claim?: string }>
-  status: number
-  kindsOf(eventId: string): string[]
-}
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'affidavit-spool-'))
@@ -40,49 +30,16 @@ beforeEach(async () => {
   claude = await startFakeClaude()
 })
 afterEach(async () => {
-  gateway.server.closeAllConnections()
-  gateway.server.close()
+  await gateway.close()
   await claude.close()
   await rm(directory, { recursive: true })
 })
-
-async function startFakeIngest(): Promise<FakeIngest> {
-  const records: FakeIngest['records'] = new Map()
-  const server = createServer(async (request, response) => {
-    const chunks: Buffer[] = []
-    for await (const chunk of request) chunks.push(chunk)
-    if (ingest.status !== 200 || request.headers.authorization !== 'Bearer key-1') {
-      response.writeHead(ingest.status === 200 ? 401 : ingest.status).end()
-      return
-    }
-    const accepted: number[] = []
-    for (const line of Buffer.concat(chunks).toString().trimEnd().split('\n')) {
-      const { writer, body } = JSON.parse(line)
-      const key = `${writer.id}/${writer.epoch}/${writer.seq}`
-      const known = records.get(key)
-      if (known !== undefined) expect(known).toEqual(body)
-      records.set(key, body)
-      accepted.push(writer.seq)
-    }
-    response.setHeader('content-type', 'application/json').end(JSON.stringify({ accepted }))
-  })
-  await listen(server)
-  const ingest: FakeIngest = {
-    server,
-    url: `http://127.0.0.1:${portOf(server)}`,
-    records,
-    status: 200,
-    kindsOf: (eventId) =>
-      [...records.values()].filter((body) => body.event_id === eventId).map((body) => body.kind),
-  }
-  return ingest
-}
 
 function destinationOf(options: Partial<GatewayDestinationOptions> = {}) {
   const events: DestinationEvent[] = []
   const destination = gatewayDestination({
     url: gateway.url,
-    key: 'key-1',
+    key: gateway.key,
     spoolDirectory: directory,
     report: (event) => void events.push(event),
     ...options,
@@ -213,7 +170,7 @@ describe('gatewayDestination', () => {
     const { report: _, ...silent } = { report: undefined, dependencies: { fs: disk.fs } }
     const destination = gatewayDestination({
       url: gateway.url,
-      key: 'key-1',
+      key: gateway.key,
       spoolDirectory: directory,
       ...silent,
     })

@@ -223,6 +223,63 @@ function safeParse(bytes: Buffer): unknown {
   }
 }
 
+/** A stand-in for a gateway's ingest endpoint: counts each (writer, epoch, seq) once. */
+export interface FakeIngest {
+  readonly url: string
+  readonly key: string
+  /** Body by writer, epoch and seq. */
+  readonly records: Map<string, { kind: string; event_id: string }>
+  /** Answers with this status; 200 takes the records. */
+  status: number
+  kindsOf(eventId: string): string[]
+  close(): Promise<void>
+}
+
+/** Starts the stand-in on a free loopback port. */
+export async function startFakeIngest(): Promise<FakeIngest> {
+  const records: FakeIngest['records'] = new Map()
+  const server = createServer((request, response) => {
+    void take(request).then(({ status, body }) =>
+      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body)),
+    )
+  })
+
+  async function take(request: IncomingMessage): Promise<{ status: number; body: object }> {
+    const chunks: Buffer[] = []
+    for await (const chunk of request) chunks.push(chunk)
+    if (request.headers.authorization !== `Bearer ${ingest.key}`) return { status: 401, body: {} }
+    if (ingest.status !== 200) return { status: ingest.status, body: {} }
+    const accepted: number[] = []
+    for (const line of Buffer.concat(chunks).toString().trimEnd().split('\n')) {
+      const { writer, body } = JSON.parse(line)
+      const key = `${writer.id}/${writer.epoch}/${writer.seq}`
+      const known = records.get(key)
+      // Two records under one identity would be lost one for the other.
+      if (known !== undefined && JSON.stringify(known) !== JSON.stringify(body)) {
+        return { status: 500, body: {} }
+      }
+      records.set(key, body)
+      accepted.push(writer.seq)
+    }
+    return { status: 200, body: { accepted, refused: [] } }
+  }
+
+  await listen(server)
+  const ingest: FakeIngest = {
+    url: `http://127.0.0.1:${portOf(server)}`,
+    key: 'key-1',
+    records,
+    status: 200,
+    kindsOf: (eventId) =>
+      [...records.values()].filter((body) => body.event_id === eventId).map((body) => body.kind),
+    async close() {
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+  return ingest
+}
+
 /** A destination in memory. */
 export interface MemoryDestination extends AuditDestination {
   readonly starts: StartedDraft[]
