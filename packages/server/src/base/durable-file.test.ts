@@ -29,8 +29,8 @@ test('what a crash left of a replacement is overwritten, with the right mode', (
 
 test('the first creation wins, and everybody reads the same', () => {
   const path = join(directory, 'deep', 'a')
-  expect(createFileOnce(path, 'first', secretMode)).toBe('first')
-  expect(createFileOnce(path, 'second', secretMode)).toBe('first')
+  expect(createFileOnce(path, () => 'first', secretMode)).toBe('first')
+  expect(createFileOnce(path, () => 'second', secretMode)).toBe('first')
   expect(readdirSync(join(directory, 'deep'))).toEqual(['a'])
 })
 

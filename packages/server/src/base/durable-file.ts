@@ -34,21 +34,21 @@ export function readFileIfPresent(path: string): Buffer | undefined {
 /** Replaces the file at `path`; durable when this returns. Callers keep out of each other's way. */
 export function replaceFile(path: string, content: string | Uint8Array, mode: number): void {
   const next = `${path}.next`
-  writeWhole(next, content, mode, 'w')
+  writeWhole(next, content, mode)
   renameSync(next, path)
   syncDirectory(dirname(path))
 }
 
 /**
- * Puts `content` at `path` unless a file is there already; durable when this returns. Two processes
- * that try at once agree on one winner. Returns what is there now.
+ * Puts what `make` returns at `path` unless a file is there already; durable when this returns. Two
+ * processes that try at once agree on one winner. Returns what is there now.
  */
-export function createFileOnce(path: string, content: string, mode: number): string {
+export function createFileOnce(path: string, make: () => string, mode: number): string {
   makeDirectory(dirname(path))
   const present = readFileIfPresent(path)
   if (present !== undefined) return present.toString('utf8')
   const next = `${path}.${process.pid}.next`
-  writeWhole(next, content, mode, 'w')
+  writeWhole(next, make(), mode)
   try {
     // Unlike rename, link fails when the name is taken: the first one wins.
     linkSync(next, path)
@@ -81,10 +81,10 @@ export function hasCode(error: unknown, code: string): boolean {
   return typeof error === 'object' && error !== null && 'code' in error && error.code === code
 }
 
-function writeWhole(path: string, content: string | Uint8Array, mode: number, flags: string): void {
+function writeWhole(path: string, content: string | Uint8Array, mode: number): void {
   const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content
   rmSync(path, { force: true })
-  const descriptor = openSync(path, flags, mode)
+  const descriptor = openSync(path, 'wx', mode)
   try {
     let written = 0
     while (written < bytes.length) written += writeSync(descriptor, bytes, written)

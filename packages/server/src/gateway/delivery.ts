@@ -48,7 +48,7 @@ export class Delivery {
     if (head === undefined || this.#headSent) return
     this.#headSent = true
     this.#response.sendDate = false
-    this.#response.writeHead(head.status, wireReason(head.status, head.reason), head.headers)
+    this.#response.writeHead(head.status, wireReason(head.reason), head.headers)
     if (flush) this.#response.flushHeaders()
   }
 
@@ -115,25 +115,7 @@ export class Delivery {
   }
 }
 
-/**
- * Node writes text as Latin-1 and refuses more; undici reads the reason as UTF-8. A reason that came in
- * several pieces arrives as its last piece, so a tail of the usual reason is taken for the whole.
- */
-function wireReason(status: number, reason: string): string {
-  const usual = usualReasons.get(status)
-  if (reason === usual) return reason
-  if (reason !== '' && usual !== undefined && usual.endsWith(reason)) return usual
-  return Buffer.from(reason, 'utf8').toString('latin1')
+/** Node writes text as Latin-1; undici reads the reason as UTF-8. The same bytes go out again. */
+function wireReason(reason: string): string {
+  return reason === 'OK' ? reason : Buffer.from(reason, 'utf8').toString('latin1')
 }
-
-const usualReasons: ReadonlyMap<number, string> = new Map([
-  [200, 'OK'],
-  [400, 'Bad Request'],
-  [401, 'Unauthorized'],
-  [403, 'Forbidden'],
-  [404, 'Not Found'],
-  [413, 'Payload Too Large'],
-  [429, 'Too Many Requests'],
-  [500, 'Internal Server Error'],
-  [503, 'Service Unavailable'],
-])

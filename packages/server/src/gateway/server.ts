@@ -5,6 +5,7 @@
  * @module
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { findRoute } from '@affidavit/sdk/capture'
 import type { Address } from '../base/config.ts'
@@ -48,7 +49,7 @@ const idleSweepMs = 50
 
 /** Starts the server. Rejects with the system's error when it cannot listen. */
 export async function startGatewayServer(options: GatewayServerOptions): Promise<GatewayServer> {
-  const state = { isDraining: false }
+  const state: ServerState = { isDraining: false, silent: new Set() }
   const server = createServer(
     {
       noDelay: true,
@@ -65,18 +66,29 @@ export async function startGatewayServer(options: GatewayServerOptions): Promise
   server.maxHeadersCount = 0
   server.timeout = 0
   server.on('clientError', answerClientError)
+  server.on('connection', (socket: Socket) => {
+    state.silent.add(socket)
+    socket.once('close', () => state.silent.delete(socket))
+  })
   await listen(server, options.listen)
   const address = server.address()
   const port = typeof address === 'object' && address !== null ? address.port : options.listen.port
   return { port, close: () => closeServer(server, options, state) }
 }
 
+interface ServerState {
+  isDraining: boolean
+  /** Connections without a request yet: Node does not count them as idle. */
+  readonly silent: Set<Socket>
+}
+
 function accept(
   options: GatewayServerOptions,
-  state: { readonly isDraining: boolean },
+  state: ServerState,
   request: IncomingMessage,
   response: ServerResponse,
 ): void {
+  state.silent.delete(request.socket)
   const path = normalizeTarget(request)
   if (state.isDraining) response.shouldKeepAlive = false
   if (path === undefined) return refuse(options, response, refusals.malformedRequest)
@@ -143,7 +155,7 @@ function normalizeTarget(request: IncomingMessage): string | undefined {
 
 function answerOwn(
   options: GatewayServerOptions,
-  state: { readonly isDraining: boolean },
+  state: ServerState,
   request: IncomingMessage,
   response: ServerResponse,
 ): void {
@@ -203,10 +215,11 @@ function listen(server: Server, address: Address): Promise<void> {
 async function closeServer(
   server: Server,
   { context, shutdownMs }: GatewayServerOptions,
-  state: { isDraining: boolean },
+  state: ServerState,
 ): Promise<void> {
   state.isDraining = true
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  for (const socket of state.silent) socket.destroy()
   // Connections that wait for a next request would keep the server open.
   const sweep = setInterval(() => server.closeIdleConnections(), idleSweepMs)
   const stopPatience = context.startTimer(shutdownMs, () => {

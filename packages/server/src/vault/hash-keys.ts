@@ -31,18 +31,18 @@ const lookupPrefix = 'affidavit-lookup-v1 '
  */
 export function openTenantHashKeys(dataDir: string, random: RandomBytes): TenantHashKeys {
   const path = join(dataDir, 'keys', 'hash-tenant.json')
-  const fresh = { current: '1', keys: { 1: toBase64(random(hashKeyBytes)) } }
-  return parseTenantHashKeys(createFileOnce(path, `${canonicalize(fresh)}\n`, secretMode), path)
+  const make = () => {
+    const keys = { 1: toBase64(random(hashKeyBytes)) }
+    return `${canonicalize({ current: '1', keys })}\n`
+  }
+  return parseTenantHashKeys(createFileOnce(path, make, secretMode), path)
 }
 
 /** Reads the instance's lookup key, made if there is none. */
 export function openLookupKey(directory: string, random: RandomBytes): Uint8Array {
   const path = join(directory, 'keyring', 'lookup.key')
-  const text = createFileOnce(
-    path,
-    `${lookupPrefix}${toBase64(random(hashKeyBytes))}\n`,
-    secretMode,
-  )
+  const make = () => `${lookupPrefix}${toBase64(random(hashKeyBytes))}\n`
+  const text = createFileOnce(path, make, secretMode)
   const key = text.startsWith(lookupPrefix)
     ? keyOf(text.slice(lookupPrefix.length).trim())
     : undefined

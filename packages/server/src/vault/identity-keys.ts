@@ -78,10 +78,10 @@ export async function ensureIdentityKeys(dataDir: string): Promise<void> {
   const pair = await suite.kem.generateKeyPair()
   const secret = toBase64(new Uint8Array(await suite.kem.serializePrivateKey(pair.privateKey)))
   const path = join(dataDir, 'keys', 'identity.key')
-  const kept = createFileOnce(path, `${privatePrefix}${secret}\n`, secretMode)
+  const kept = createFileOnce(path, () => `${privatePrefix}${secret}\n`, secretMode)
   const publicKey = publicKeyOf(parseKey(kept, privatePrefix, path))
   const text = `${publicPrefix}${toBase64(publicKey)}\n`
-  createFileOnce(join(dataDir, 'keys', 'identity.pub'), text, publicMode)
+  createFileOnce(join(dataDir, 'keys', 'identity.pub'), () => text, publicMode)
 }
 
 /**
