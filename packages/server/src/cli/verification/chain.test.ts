@@ -2,9 +2,15 @@ import { sha256, utf8Encode } from '@affidavit/format'
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type ChainOptions, createChain } from './chain.ts'
-import { createFactsBatch, type FactsSource, formatUuid, putFacts } from './facts.ts'
+import {
+  createFactsBatch,
+  type EntryRole,
+  entryRoles,
+  type FactsBatch,
+  type FactsSource,
+  formatUuid,
+} from './facts.ts'
 import type { Finding } from './finding.ts'
-import { type EntryRole, entryRoles } from './scan.ts'
 
 interface Fact {
   readonly log: string
@@ -41,6 +47,16 @@ function write(steps: readonly Step[], logOf: (index: number) => string = () => 
   })
 }
 
+function putFact(batch: FactsBatch, index: number, fact: Fact, leafIndex: number): void {
+  batch.leafIndices[index] = leafIndex
+  batch.epochs[index] = fact.epoch
+  batch.seqs[index] = fact.seq
+  batch.roles[index] = fact.role
+  batch.prevs.set(fact.prev, index * 32)
+  batch.leaves.set(fact.leafHash, index * 32)
+  batch.eventIds.set(fact.eventId, index * 16)
+}
+
 function sourcesOf(facts: readonly Fact[], batchSize: number): FactsSource[] {
   const logs = [...new Set(facts.map((fact) => fact.log))]
   return logs.map((where, at) => {
@@ -55,7 +71,7 @@ function sourcesOf(facts: readonly Fact[], batchSize: number): FactsSource[] {
         if (part.length === 0) return undefined
         const batch = createFactsBatch(part.length)
         for (const [index, fact] of part.entries()) {
-          putFacts(batch, index, fact, { ...fact, leafIndex: taken + index })
+          putFact(batch, index, fact, taken + index)
         }
         taken += part.length
         return batch

@@ -15,19 +15,19 @@
  */
 import {
   type ChainKey,
+  entryRoles,
   eventIdAt,
   eventIdKeyAt,
   eventIdOfKey,
   type FactsBatch,
   type FactsSource,
+  hashBytes,
+  keyAt,
 } from './facts.ts'
 import type { Finding } from './finding.ts'
-import { entryRoles } from './scan.ts'
 
 /** Starts that may be open at once; a ledger bounds its own open set far lower. */
 export const openStartsMax = 1_000_000
-
-const hashBytes = 32
 
 /** What the chain says about the writer. */
 export interface ChainSummary {
@@ -133,10 +133,6 @@ export interface Place {
   readonly where: string
   readonly leafIndex: number
   readonly eventId: string
-}
-
-function keyAt(batch: FactsBatch, index: number): ChainKey {
-  return { epoch: batch.epochs[index] ?? 0, seq: batch.seqs[index] ?? 0 }
 }
 
 function isBefore(a: ChainKey, b: ChainKey): boolean {

@@ -4,10 +4,12 @@
  *
  * @module
  */
-import type { ScannedEntry } from './scan.ts'
+export const hashBytes = 32
+export const idBytes = 16
 
-const hashBytes = 32
-const idBytes = 16
+/** What an entry does to the pairing of starts and ends. */
+export const entryRoles = { other: 0, start: 1, end: 2, opened: 3 } as const
+export type EntryRole = (typeof entryRoles)[keyof typeof entryRoles]
 
 /** Place of an entry in its writer's order. */
 export interface ChainKey {
@@ -17,47 +19,35 @@ export interface ChainKey {
 
 /** Facts of successive entries of one log. */
 export interface FactsBatch {
+  /** Entries that are filled in; columns may be longer. */
   readonly count: number
   readonly leafIndices: Float64Array
   readonly epochs: Float64Array
   readonly seqs: Float64Array
-  /** 32 bytes each: `writer.prev`. */
+  /** `hashBytes` each: `writer.prev`. */
   readonly prevs: Uint8Array
-  /** 32 bytes each: the entry's own leaf hash. */
+  /** `hashBytes` each: the entry's own leaf hash. */
   readonly leaves: Uint8Array
-  /** 16 bytes each. */
+  /** `idBytes` each. */
   readonly eventIds: Buffer
   readonly roles: Uint8Array
 }
 
-/** Makes columns for `count` entries. */
-export function createFactsBatch(count: number): FactsBatch {
+/** Makes columns for `count` entries; `leaves` may be there already. */
+export function createFactsBatch(
+  count: number,
+  leaves: Uint8Array = new Uint8Array(count * hashBytes),
+): FactsBatch {
   return {
     count,
     leafIndices: new Float64Array(count),
     epochs: new Float64Array(count),
     seqs: new Float64Array(count),
     prevs: new Uint8Array(count * hashBytes),
-    leaves: new Uint8Array(count * hashBytes),
+    leaves,
     eventIds: Buffer.alloc(count * idBytes),
     roles: new Uint8Array(count),
   }
-}
-
-/** Puts the facts of one entry at `index` of `batch`. */
-export function putFacts(
-  batch: FactsBatch,
-  index: number,
-  entry: Pick<ScannedEntry, 'epoch' | 'seq' | 'prev' | 'eventId' | 'role'>,
-  leaf: { leafIndex: number; leafHash: Uint8Array },
-): void {
-  batch.leafIndices[index] = leaf.leafIndex
-  batch.epochs[index] = entry.epoch
-  batch.seqs[index] = entry.seq
-  batch.prevs.set(entry.prev, index * hashBytes)
-  batch.leaves.set(leaf.leafHash, index * hashBytes)
-  batch.eventIds.set(entry.eventId, index * idBytes)
-  batch.roles[index] = entry.role
 }
 
 /** A log as the chain sees it: batches in leaf order. */
@@ -71,6 +61,11 @@ export interface FactsSource {
   readonly first: ChainKey | undefined
   /** The next batch, or undefined at the log's end. Batches are not empty. */
   next(): Promise<FactsBatch | undefined>
+}
+
+/** Place of the entry at `index` in its writer's order. */
+export function keyAt(batch: FactsBatch, index: number): ChainKey {
+  return { epoch: batch.epochs[index] ?? 0, seq: batch.seqs[index] ?? 0 }
 }
 
 /** `event_id` of the entry at `index`, in its usual form. */

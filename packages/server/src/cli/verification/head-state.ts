@@ -14,11 +14,11 @@ import { scanWal } from '../../ledger/wal-scan.ts'
 import type { WalPosition } from '../../ledger/wal.ts'
 import { posixFs } from '../../store/posix-fs.ts'
 import { isDirectory } from '../settings.ts'
-import { createFactsBatch, type FactsBatch, putFacts } from './facts.ts'
+import { createFactsBatch, type FactsBatch, hashBytes } from './facts.ts'
 import type { Finding } from './finding.ts'
 import { unreadableOf } from './log-job.ts'
 import { whereOf } from './places.ts'
-import { createScannedEntry, isText, scanEntry } from './scan.ts'
+import { createEntryScanner } from './scan.ts'
 
 /** Beside a writer, a segment can be removed while it is read; then everything is read again. */
 const attemptsMax = 5
@@ -116,7 +116,7 @@ function createTailReader(head: Head) {
   const batches: FactsBatch[] = []
   const faults: Finding[] = []
   const sizes = new Map([...head.logs].map(([path, { size }]) => [path, size]))
-  const scanned = createScannedEntry()
+  const scanner = createEntryScanner()
   return {
     batches,
     findings: (where: string) => faults.map((fault) => ({ ...fault, where })),
@@ -124,18 +124,18 @@ function createTailReader(head: Head) {
       const batch = createFactsBatch(entries.length)
       let count = 0
       for (const entry of entries) {
-        const fault = scanEntry(entry, scanned)
+        const fault = scanner.scan(entry, 0, entry.length, batch, count)
         if (fault !== undefined) faults.push({ kind: 'malformed', what: fault, where: '' })
         if (fault !== undefined) continue
-        const { bytes, logAt, logEnd, idAt, idEnd } = scanned
-        if (!isText(bytes, idAt, idEnd, head.writer.id)) {
+        if (!scanner.isByWriter(head.writer.id)) {
           const what = "the entry names a writer that does not have this ledger's key"
           faults.push({ kind: 'malformed', what, where: '' })
         }
-        const log = Buffer.from(bytes.subarray(logAt, logEnd)).toString('utf8')
+        const log = scanner.log()
         const leafIndex = sizes.get(log) ?? 0
         sizes.set(log, leafIndex + 1)
-        putFacts(batch, count, scanned, { leafIndex, leafHash: leafHash(entry) })
+        batch.leafIndices[count] = leafIndex
+        batch.leaves.set(leafHash(entry), count * hashBytes)
         count += 1
       }
       if (count > 0) batches.push({ ...batch, count })

@@ -12,12 +12,12 @@ import {
   parseTilePath,
   tileWidth,
 } from '@affidavit/format'
-import { eventIdOfKey } from './facts.ts'
+import { eventIdAt } from './facts.ts'
 import type { Finding, FindingKind } from './finding.ts'
 import { readAtMost } from './log-files.ts'
 import type { LogFinding } from './log-job.ts'
 import type { LogPlace } from './places.ts'
-import { createScannedEntry, scanEntry } from './scan.ts'
+import { factsOfOne } from './scan.ts'
 
 type BrokenKind = Exclude<LogFindingKind, 'behind' | 'ahead' | 'unexpected'>
 
@@ -127,7 +127,6 @@ function entryAt(
 }
 
 function eventIdOf(entry: Uint8Array | undefined): { eventId?: string } {
-  const scanned = createScannedEntry()
-  if (entry === undefined || scanEntry(entry, scanned) !== undefined) return {}
-  return { eventId: eventIdOfKey(Buffer.from(scanned.eventId).toString('latin1')) }
+  const facts = entry && factsOfOne(entry)
+  return facts === undefined ? {} : { eventId: eventIdAt(facts, 0) }
 }

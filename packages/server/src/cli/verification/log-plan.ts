@@ -19,10 +19,10 @@ import {
   writerIdOf,
 } from '@affidavit/format'
 import type { Head } from '../../ledger/head.ts'
-import type { ChainKey } from './facts.ts'
+import { type ChainKey, keyAt } from './facts.ts'
 import { type AddedCheckpoint, readAtMost } from './log-files.ts'
 import type { LedgerPlace, LogPlace } from './places.ts'
-import { createScannedEntry, scanEntry } from './scan.ts'
+import { factsOfOne } from './scan.ts'
 import { isSameInstance, keysFor, readVkey, type Trust } from './trust.ts'
 
 const checkpointBytesMax = 1_000_000
@@ -114,9 +114,8 @@ async function firstPlace(directory: string, entries: number): Promise<ChainKey 
     const read = async (path: string) => readAtMost(join(directory, path), bundleBytesMax)
     const bundle = await readTile(read, { level: 'entries', index: 0, width })
     const [first] = bundle === undefined ? [] : parseBundle(bundle, width)
-    const scanned = createScannedEntry()
-    if (first === undefined || scanEntry(first, scanned) !== undefined) return undefined
-    return { epoch: scanned.epoch, seq: scanned.seq }
+    const facts = first && factsOfOne(first)
+    return facts && keyAt(facts, 0)
   } catch {
     // Whatever is wrong with the bundle is found when the log is verified.
     return undefined

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort, type TransferListItem, workerData } from 'node:worker_threads'
 import { assert } from '@affidavit/format'
 import { type LogJob, type LogOutcome, runLogJob } from './log-job.ts'
 import { type Parcel, parcelsWaitingMax } from './parcels.ts'
@@ -25,14 +25,14 @@ const port = parentPort
 assert(port !== null, 'this module is the main module of a thread')
 const { job, waiting } = workerData as LogWorkerData
 const counter = new Int32Array(waiting)
-const send = (message: LogWorkerMessage, transfer: readonly ArrayBuffer[] = []) => {
+const send = (message: LogWorkerMessage, transfer: readonly TransferListItem[] = []) => {
   port.postMessage(message, [...transfer])
 }
 
 const outcome = await runLogJob(job, {
   parcel(parcel) {
     Atomics.add(counter, 0, 1)
-    send({ kind: 'parcel', parcel }, [parcel.buffer])
+    send({ kind: 'parcel', parcel }, [parcel.buffer, parcel.ends.buffer])
   },
   gate() {
     for (;;) {

@@ -3,28 +3,31 @@
  * copied once into a buffer that is handed over, never copied again.
  *
  * ```
- * parcel = count × ( u32 length, machine order | leaf hash, 32 bytes | entry | zeros up to 4 bytes )
+ * parcel = 4096 × leaf hash, 32 bytes | entry | entry | …
  * ```
+ *
+ * The leaf hashes stand where the chain's columns want them; where each entry ends is beside.
  *
  * @module
  */
 
-/** Bytes of a full parcel. The longest entry fits many times. */
-export const parcelBytes = 1 << 20
 /** Entries of a full parcel, whatever their size. */
 export const parcelEntriesMax = 4096
+/** Bytes of a full parcel. The longest entry fits many times. */
+export const parcelBytes = 1 << 20
 /** Parcels of one log that wait to be followed; then the hashing thread waits. */
 export const parcelsWaitingMax = 8
 
-const lengthBytes = 4
 const hashBytes = 32
-const headBytes = lengthBytes + hashBytes
+const entriesAt = parcelEntriesMax * hashBytes
 
 /** Successive entries of one log. */
 export interface Parcel {
   readonly firstLeafIndex: number
   readonly count: number
   readonly buffer: ArrayBuffer
+  /** Where each entry ends in the buffer; it begins where the one before ends. */
+  readonly ends: Uint32Array<ArrayBuffer>
 }
 
 /** Collects entries and sends them off in parcels. */
@@ -36,47 +39,46 @@ export interface ParcelWriter {
 
 /** Makes a writer whose full parcels go to `send`. */
 export function createParcelWriter(send: (parcel: Parcel) => void): ParcelWriter {
-  let buffer = new ArrayBuffer(parcelBytes)
-  let [bytes, view] = [new Uint8Array(buffer), new DataView(buffer)]
-  let [firstLeafIndex, count, used] = [0, 0, 0]
+  let bytes = new Uint8Array(new ArrayBuffer(parcelBytes))
+  let ends = new Uint32Array(parcelEntriesMax)
+  let [firstLeafIndex, count, used] = [0, 0, entriesAt]
   const flush = () => {
     if (count === 0) return
-    send({ firstLeafIndex, count, buffer })
-    buffer = new ArrayBuffer(parcelBytes)
-    ;[bytes, view] = [new Uint8Array(buffer), new DataView(buffer)]
-    ;[count, used] = [0, 0]
+    send({ firstLeafIndex, count, buffer: bytes.buffer, ends })
+    bytes = new Uint8Array(new ArrayBuffer(parcelBytes))
+    ends = new Uint32Array(parcelEntriesMax)
+    ;[count, used] = [0, entriesAt]
   }
   return {
     flush,
     add(entry, leafIndex, leafHash) {
-      const isFull = used + headBytes + entry.length > parcelBytes || count === parcelEntriesMax
+      const isFull = used + entry.length > parcelBytes || count === parcelEntriesMax
       // A bundle that is missing leaves a hole; a parcel has none.
       if (isFull || leafIndex !== firstLeafIndex + count) flush()
       if (count === 0) firstLeafIndex = leafIndex
-      view.setUint32(used, entry.length, true)
-      bytes.set(leafHash, used + lengthBytes)
-      bytes.set(entry, used + headBytes)
-      used += headBytes + paddedLength(entry.length)
+      bytes.set(leafHash, count * hashBytes)
+      bytes.set(entry, used)
+      used += entry.length
+      ends[count] = used
       count += 1
     },
   }
 }
 
-/** Calls `visit` for each entry. The views are into the parcel. */
-export function walkParcel(
-  parcel: Parcel,
-  visit: (entry: Uint8Array, leafHash: Uint8Array, index: number) => void,
-): void {
-  const view = new DataView(parcel.buffer)
-  let at = 0
-  for (let index = 0; index < parcel.count; index += 1) {
-    const length = view.getUint32(at, true)
-    const leafHash = new Uint8Array(parcel.buffer, at + lengthBytes, hashBytes)
-    visit(new Uint8Array(parcel.buffer, at + headBytes, length), leafHash, index)
-    at += headBytes + paddedLength(length)
-  }
+/** The leaf hashes of a parcel's entries, one after another. */
+export function leavesOf({ buffer, count }: Parcel): Uint8Array {
+  return new Uint8Array(buffer, 0, count * hashBytes)
 }
 
-function paddedLength(length: number): number {
-  return Math.ceil(length / 4) * 4
+/** Calls `visit` with the bounds of each entry in `bytes`, a view of the whole parcel. */
+export function walkParcel(
+  { count, ends }: Parcel,
+  visit: (index: number, from: number, to: number) => void,
+): void {
+  let from = entriesAt
+  for (let index = 0; index < count; index += 1) {
+    const to = ends[index] ?? from
+    visit(index, from, to)
+    from = to
+  }
 }

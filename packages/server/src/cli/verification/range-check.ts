@@ -10,7 +10,7 @@ import { isAuditError, parseBundle, parseEntry, readTile, tileWidth } from '@aff
 import { openLedgerReader } from '../../ledger/read.ts'
 import { CommandError } from '../exit.ts'
 import { type Chain, type ChainSummary, createChain, type Place } from './chain.ts'
-import type { ChainKey, FactsSource } from './facts.ts'
+import { type ChainKey, type FactsSource, keyAt } from './facts.ts'
 import type { Finding, FindingList } from './finding.ts'
 import { readHead } from './head-state.ts'
 import { createFactsReader } from './log-facts.ts'
@@ -19,7 +19,7 @@ import { translate } from './log-findings.ts'
 import { type LogPlan, planLogs } from './log-plan.ts'
 import { startLog } from './log-stream.ts'
 import type { LedgerPlace, Target } from './places.ts'
-import { createScannedEntry, scanEntry } from './scan.ts'
+import { factsOfOne } from './scan.ts'
 import type { Trust } from './trust.ts'
 
 /** Starts and ends whose other half is looked up outside of the part. */
@@ -78,8 +78,8 @@ export async function checkRange(
   })
   const own = runRange(plan, { from, to }, report)
   const others = plans.filter((other) => other !== plan)
-  const first = await keyAt(plan, from)
-  const last = await keyAt(plan, to - 1)
+  const first = await keyOfLeaf(plan, from)
+  const last = await keyOfLeaf(plan, to - 1)
   const between = await Promise.all(others.map((other) => rangeBetween(other, first, last)))
   const runs = others.flatMap((other, index) => {
     const part = between[index]
@@ -164,7 +164,7 @@ async function countBefore(plan: LogPlan, key: ChainKey): Promise<number> {
   let [low, high] = [0, plan.entries]
   while (low < high) {
     const middle = Math.floor((low + high) / 2)
-    const there = await keyAt(plan, middle)
+    const there = await keyOfLeaf(plan, middle)
     // What cannot be read is taken for later; its own log's verification says what is wrong with it.
     const isEarlier =
       there !== undefined &&
@@ -175,16 +175,15 @@ async function countBefore(plan: LogPlan, key: ChainKey): Promise<number> {
   return low
 }
 
-async function keyAt(plan: LogPlan, leafIndex: number): Promise<ChainKey | undefined> {
+async function keyOfLeaf(plan: LogPlan, leafIndex: number): Promise<ChainKey | undefined> {
   const index = Math.floor(leafIndex / tileWidth)
   const width = Math.min(tileWidth, plan.entries - index * tileWidth)
   const read = async (path: string) => readAtMost(join(plan.place.directory, path), bundleBytesMax)
   try {
     const bundle = await readTile(read, { level: 'entries', index, width })
     const entry = bundle && parseBundle(bundle, width)[leafIndex - index * tileWidth]
-    const scanned = createScannedEntry()
-    if (entry === undefined || scanEntry(entry, scanned) !== undefined) return undefined
-    return { epoch: scanned.epoch, seq: scanned.seq }
+    const facts = entry && factsOfOne(entry)
+    return facts && keyAt(facts, 0)
   } catch {
     return undefined
   }

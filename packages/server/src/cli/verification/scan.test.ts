@@ -11,7 +11,8 @@ import {
 } from '@affidavit/format'
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { createScannedEntry, entryRoles, isText, scanEntry } from './scan.ts'
+import { createFactsBatch, entryRoles, keyAt } from './facts.ts'
+import { createEntryScanner } from './scan.ts'
 
 const writer: WriterStamp = {
   epoch: 3,
@@ -38,24 +39,37 @@ function parses(bytes: Uint8Array): boolean {
   }
 }
 
-test('the place in the chain is read without parsing', () => {
-  const into = createScannedEntry()
-  const entry = heartbeat()
-  expect(scanEntry(entry, into)).toBeUndefined()
-  expect(into).toMatchObject({ role: entryRoles.other, epoch: 3, seq: 41 })
-  expect(toHex(into.eventId)).toBe(eventId.replaceAll('-', ''))
-  expect(toHex(into.prev)).toBe(writer.prev)
-  expect(isText(into.bytes, into.logAt, into.logEnd, writer.log)).toBe(true)
-  expect(isText(into.bytes, into.idAt, into.idEnd, writer.id)).toBe(true)
-})
+/** Everything that a scan says about an entry that lies between other bytes. */
+function scan(entry: Uint8Array) {
+  const scanner = createEntryScanner()
+  const facts = createFactsBatch(2)
+  const bytes = new Uint8Array([0x7b, 0x22, ...entry, 0x7d, 0x2c, 0x22])
+  const fault = scanner.scan(bytes, 2, 2 + entry.length, facts, 1)
+  return {
+    fault,
+    scanner,
+    role: facts.roles[1],
+    key: keyAt(facts, 1),
+    eventId: toHex(facts.eventIds.subarray(16)),
+    prev: toHex(facts.prevs.subarray(32)),
+  }
+}
 
-test('an entry with text beyond ASCII is read the slow way and says the same', () => {
-  const into = createScannedEntry()
-  expect(scanEntry(heartbeat({ model: 'клод 🙂', 'é\n': 1 }), into)).toBeUndefined()
-  expect(into).toMatchObject({ role: entryRoles.other, epoch: 3, seq: 41 })
-  expect(toHex(into.prev)).toBe(writer.prev)
-  expect(isText(into.bytes, into.logAt, into.logEnd, writer.log)).toBe(true)
-  expect(isText(into.bytes, into.idAt, into.idEnd, writer.id)).toBe(true)
+test.each([
+  ['without parsing', heartbeat()],
+  ['the slow way when there is text beyond ASCII', heartbeat({ model: 'клод 🙂', 'é\n': 1 })],
+])('the place in the chain is read %s', (_, entry) => {
+  const { scanner, ...read } = scan(entry)
+  expect(read).toEqual({
+    fault: undefined,
+    role: entryRoles.other,
+    key: { epoch: 3, seq: 41 },
+    eventId: eventId.replaceAll('-', ''),
+    prev: writer.prev,
+  })
+  expect([scanner.isInLog(writer.log), scanner.isInLog('standard/2026q3')]).toEqual([true, false])
+  expect([scanner.isByWriter(writer.id), scanner.isByWriter('f'.repeat(16))]).toEqual([true, false])
+  expect([scanner.log(), scanner.isInLog('standard/2026q44')]).toEqual([writer.log, false])
 })
 
 test.each([
@@ -66,16 +80,13 @@ test.each([
   ['control.event', entryRoles.other],
 ])('%s has its role in the pairing', (kind, role) => {
   const body = { v: 1, kind, event_id: eventId, timestamp, retention_class: 'standard' }
-  const into = createScannedEntry()
-  expect(scanEntry(encodeEntry(body as EntryBody, writer), into)).toBeUndefined()
-  expect(into.role).toBe(role)
+  expect(scan(encodeEntry(body as EntryBody, writer))).toMatchObject({ fault: undefined, role })
 })
 
 test('members of nested objects are not taken for the entry’s own', () => {
-  const into = createScannedEntry()
   const details = { event_id: 'x', kind: 'interaction.started', writer: { epoch: 9, seq: 9 } }
-  expect(scanEntry(heartbeat({ details, a: [details, [[]], {}] }), into)).toBeUndefined()
-  expect(into).toMatchObject({ role: entryRoles.other, epoch: 3, seq: 41 })
+  const entry = heartbeat({ details, a: [details, [[]], {}] })
+  expect(scan(entry)).toMatchObject({ role: entryRoles.other, key: { epoch: 3, seq: 41 } })
 })
 
 const oddities: readonly (readonly [string, (text: string) => string])[] = [
@@ -114,7 +125,7 @@ test.each(oddities)('an entry with %s is malformed, as the parser says', (_, cha
   const changed = change(utf8Decode(heartbeat()))
   const bytes = utf8Encode(changed)
   expect(parses(bytes)).toBe(false)
-  expect(scanEntry(bytes, createScannedEntry())).toMatch(/malformed/)
+  expect(scan(bytes).fault).toMatch(/malformed/)
 })
 
 test('the scan and the parser agree on any entry', () => {
@@ -123,7 +134,7 @@ test('the scan and the parser agree on any entry', () => {
   fc.assert(
     fc.property(fields, (extra) => {
       const bytes = heartbeat(extra)
-      expect(scanEntry(bytes, createScannedEntry()) === undefined).toBe(parses(bytes))
+      expect(scan(bytes).fault === undefined).toBe(parses(bytes))
     }),
     { numRuns: 300 },
   )
@@ -140,7 +151,7 @@ test('the scan and the parser agree on an entry with a byte changed, added or re
         ...(removed === 2 ? [] : [value]),
         ...whole.subarray(removed === 0 ? index : index + 1),
       ])
-      expect(scanEntry(bytes, createScannedEntry()) === undefined).toBe(parses(bytes))
+      expect(scan(bytes).fault === undefined).toBe(parses(bytes))
     }),
     { numRuns: 2000 },
   )
