@@ -14,14 +14,13 @@ import type {
   CaptureSource,
   Classification,
   EndState,
-  ExternalRef,
   IdentityTrust,
   RequestFields,
   ResponseFields,
 } from '@affidavit/format'
+import type { BlockDigest, PrefixCache, ReferenceDraft } from './analysis.ts'
 import type { Clock } from './clock.ts'
 import type { CaptureLimits } from './limits.ts'
-import type { PrefixCache } from './prefix.ts'
 import type { UsageState } from './usage.ts'
 
 /** How SHA-256 digests become the digests of a record. See docs/spec/hashes.md. */
@@ -86,28 +85,6 @@ export interface IdentityClaims {
   readonly isSubagent: boolean
   /** `x-client-app` as given, e.g. `acme-app/1.2.3`. */
   readonly clientApp: string | null
-}
-
-/** One content block: the seam for the vault and for detection. */
-export interface BlockDigest {
-  readonly kind: 'system' | 'tool' | 'message' | 'output'
-  /** The block's own `type`; `tool` for tools without one; empty when it has none. */
-  readonly type: string
-  /** Role of the message that holds it; empty for system and tools. */
-  readonly role: string
-  /** Position of the message in `messages`; -1 outside of it. */
-  readonly messageIndex: number
-  /** Position within `system`, `tools` or the message's content. */
-  readonly index: number
-  /** Hex SHA-256 of the block's canonical form (docs/spec/hashes.md). */
-  readonly sha256: string
-}
-
-/** A reference before it is keyed; `keyed` when the value itself must not stand in a record. */
-export interface ReferenceDraft {
-  readonly type: ExternalRef['type']
-  readonly value: string
-  readonly keyed: boolean
 }
 
 export interface CapturedRequest {

@@ -10,7 +10,7 @@
  * @module
  */
 import { blockSha256 } from './blocks.ts'
-import type { BlockDigest } from './exchange.ts'
+import type { BlockDigest } from './analysis.ts'
 import { arrayOf, countOf, isObject, parseJson, stringOf, type JsonObject } from './json.ts'
 import { modelsMax, type CaptureLimits } from './limits.ts'
 import {

@@ -11,8 +11,9 @@
  * @module
  */
 import { blockSha256, blockText, toolText } from './blocks.ts'
-import type { BlockDigest, ReferenceDraft } from './exchange.ts'
+import type { BlockDigest, PromptAnalysis, ReferenceDraft, RequestFacts } from './analysis.ts'
 import { countOf, isObject, stringOf } from './json.ts'
+import { defaultLimits } from './limits.ts'
 import {
   canonicalObject,
   canonicalText,
@@ -42,29 +43,8 @@ export interface Member {
   readonly text: string | null
   readonly blocks: readonly BlockDigest[]
   readonly references: readonly ReferenceDraft[]
-  /** The value, decoded, of a member that the record tells of. */
+  /** What the record tells of the member's value. */
   readonly value: unknown
-}
-
-/** What a record says about a body beside its digests. */
-export interface RequestFacts {
-  readonly model: string | null
-  readonly stream: boolean
-  readonly maxTokens: number | null
-  readonly metadataUserId: string | null
-  readonly toolNames: readonly string[]
-  /** The conversation before these messages is not in the body. */
-  readonly continuesThread: boolean
-}
-
-/** A body, digested. */
-export interface PromptAnalysis {
-  readonly sha256: string
-  /** Binary text. */
-  readonly skeleton: string
-  readonly blocks: readonly BlockDigest[]
-  readonly references: readonly ReferenceDraft[]
-  readonly facts: RequestFacts
 }
 
 const nothing: readonly never[] = []
@@ -76,6 +56,7 @@ export const noFacts: RequestFacts = {
   maxTokens: null,
   metadataUserId: null,
   toolNames: nothing,
+  toolCount: 0,
   continuesThread: false,
 }
 
@@ -115,18 +96,41 @@ export function assemblePrompt(members: Member[]): PromptAnalysis {
   return { sha256, skeleton, blocks, references, facts: factsOf(sorted) }
 }
 
-/** Digests messages whose first one stands at `firstIndex` of the list; `text` is without brackets. */
-export function analyseMessages(messages: readonly RawNode[], firstIndex: number): Member {
+/** One message, or several in a row, digested. `text` is their skeleton text without brackets. */
+export interface Messages {
+  readonly text: string
+  readonly count: number
+  readonly blocks: readonly BlockDigest[]
+  readonly references: readonly ReferenceDraft[]
+}
+
+/** Digests messages one by one; the first one stands at `firstIndex` of the whole list. */
+export function analyseMessages(messages: readonly RawNode[], firstIndex: number): Messages[] {
+  return messages.map((message, at) => {
+    const into: Collected = { blocks: [], references: [] }
+    return { text: messageText(message, firstIndex + at, into), count: 1, ...into }
+  })
+}
+
+/** Puts messages together that follow each other. */
+export function joinMessages(list: readonly Messages[]): Messages {
   const blocks: BlockDigest[] = []
   const references: ReferenceDraft[] = []
   let text = ''
-  for (let at = 0; at < messages.length; at++) {
-    const message = messages[at]
-    if (message === undefined) continue
-    if (at > 0) text += ','
-    text += messageText(message, firstIndex + at, { blocks, references })
+  let count = 0
+  for (const messages of list) {
+    if (messages.count === 0) continue
+    text += count === 0 ? messages.text : `,${messages.text}`
+    count += messages.count
+    for (const block of messages.blocks) blocks.push(block)
+    for (const reference of messages.references) references.push(reference)
   }
-  return { key: 'messages', text, blocks, references, value: undefined }
+  return { text, count, blocks, references }
+}
+
+/** The member that `messages` make. */
+export function messagesMember({ text, blocks, references }: Messages): Member {
+  return { key: 'messages', text: `[${text}]`, blocks, references, value: undefined }
 }
 
 /** Text of a block by where it stands, in UTF-16. */
@@ -150,17 +154,22 @@ interface Collected {
 
 type Place = Pick<BlockDigest, 'kind' | 'role' | 'messageIndex'>
 
-function analyseMember(key: string, node: RawNode): Member {
+/** Digests one top-level member. */
+export function analyseMember(key: string, node: RawNode): Member {
   if (key === 'messages' && node.kind === 'array') {
-    const messages = analyseMessages(node.values, 0)
-    return { ...messages, text: `[${messages.text}]` }
+    return messagesMember(joinMessages(analyseMessages(node.values, 0)))
   }
   if (key === 'system') return analyseSystem(node)
   if (key === 'tools' && node.kind === 'array') return analyseTools(node)
-  const value = told.has(key) || referringMembers.has(key) ? decode(node) : undefined
-  const references = referringMembers.has(key) ? memberReferences(key, value) : nothing
-  const text = leftOut.has(key) ? null : memberText(key, node)
-  return { key, text, blocks: nothing, references, value }
+  const isLookedAt = told.has(key) || referringMembers.has(key)
+  const value = isLookedAt ? decode(node) : undefined
+  return {
+    key,
+    text: leftOut.has(key) ? null : memberText(key, node),
+    blocks: nothing,
+    references: referringMembers.has(key) ? memberReferences(key, value) : nothing,
+    value: told.has(key) ? toldValue(key, value) : undefined,
+  }
 }
 
 function messageText(message: RawNode, messageIndex: number, into: Collected): string {
@@ -205,7 +214,7 @@ function analyseTools(node: RawNode): Member {
     const sha256 = sha256OfBinary(toolText(tool))
     const type = blockType(tool)
     blocks.push({ kind: 'tool', type, role: '', messageIndex: -1, index, sha256 })
-    names.push(stringAt(memberOf(tool, 'name')) ?? type)
+    if (index < defaultLimits.namesMax) names.push(stringAt(memberOf(tool, 'name')) ?? type)
     text += index > 0 ? `,"${sha256}"` : `"${sha256}"`
   }
   return { key: 'tools', text: `[${text}]`, blocks, references: nothing, value: names }
@@ -227,21 +236,30 @@ export function serversText(node: RawNode): string {
   return `[${servers.join(',')}]`
 }
 
-/** Members whose value a record tells of; see `factsOf`. */
+/** Members whose value a record tells of. */
 const told: ReadonlySet<string> = new Set(['max_tokens', 'metadata', 'model', 'stream', 'thread'])
+
+/** What the record tells, and no more: members are remembered. */
+function toldValue(key: string, value: unknown): unknown {
+  if (key === 'max_tokens') return countOf(value)
+  if (key === 'stream') return value === true
+  if (key === 'model') return stringOf(value)?.slice(0, toldCharsMax) ?? null
+  if (!isObject(value)) return null
+  if (key === 'metadata') return stringOf(value['user_id'])?.slice(0, toldCharsMax) ?? null
+  return stringOf(value['previous_message_id']) !== null
+}
 
 function factsOf(members: readonly Member[]): RequestFacts {
   const values = new Map(members.map((member) => [member.key, member.value]))
-  const metadata = values.get('metadata')
-  const thread = values.get('thread')
-  const names = values.get('tools')
+  const tools = values.get('tools')
   return {
     model: stringOf(values.get('model')),
     stream: values.get('stream') === true,
     maxTokens: countOf(values.get('max_tokens')),
-    metadataUserId: isObject(metadata) ? stringOf(metadata['user_id']) : null,
-    toolNames: Array.isArray(names) ? names : nothing,
-    continuesThread: isObject(thread) && stringOf(thread['previous_message_id']) !== null,
+    metadataUserId: stringOf(values.get('metadata')),
+    toolNames: Array.isArray(tools) ? tools : nothing,
+    toolCount: members.find(({ key }) => key === 'tools')?.blocks.length ?? 0,
+    continuesThread: values.get('thread') === true,
   }
 }
 
@@ -255,6 +273,7 @@ function blockType(block: RawNode): string {
 }
 
 const typeCharsMax = 64
+const toldCharsMax = 4096
 
 function quoted(key: string): string {
   return Buffer.from(JSON.stringify(key), 'utf8').toString('latin1')

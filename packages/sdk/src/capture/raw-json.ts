@@ -35,6 +35,8 @@ export class RawNode {
   keys: readonly string[] = none
   /** Members by `keys`, or items. */
   values: readonly RawNode[] = none
+  /** Some name stands more than once; the last one counts. */
+  hasDuplicates = false
   /** No name needs an escape. */
   hasPlainKeys = true
 
@@ -250,7 +252,7 @@ class Scanner {
         values.push(member)
       } else {
         node.isCanonical = false
-        positions = addMember({ keys, values, positions }, key, member)
+        positions = addMember({ node, keys, values, positions }, key, member)
       }
       hasSpace = this.#skipSpace() || hasSpace
       if (this.#text.charCodeAt(this.#at) === comma) hasSpace = this.#step() || hasSpace
@@ -375,6 +377,7 @@ class Scanner {
 }
 
 interface Members {
+  readonly node: RawNode
   readonly keys: string[]
   readonly values: RawNode[]
   /** Positions of the first keys, made when there are too many to look through. */
@@ -393,6 +396,7 @@ function addMember(members: Members, key: string, member: RawNode): Map<string, 
   }
   const before = positions === null ? keys.indexOf(key) : (positions.get(key) ?? -1)
   if (before >= 0) {
+    members.node.hasDuplicates = true
     values[before] = member
     return positions
   }

@@ -9,7 +9,6 @@
  *
  * @module
  */
-import { hash } from 'node:crypto'
 import type {
   EntryBody,
   ExternalRef,
@@ -235,9 +234,7 @@ function externalRefs(
   if (captured.references.length === 0) return undefined
   const keys = captured.hashKeys
   return captured.references.map(({ type, value, keyed: isKeyed }) => ({
-    ref: isKeyed
-      ? keys.digest(hash('sha256', value, 'hex'), subject)
-      : safeIdentifier(value, keys, subject),
+    ref: isKeyed ? keys.digest(value, subject) : safeIdentifier(value, keys, subject),
     state: 'unresolved',
     type,
   }))

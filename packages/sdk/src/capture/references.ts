@@ -4,9 +4,10 @@
  *
  * @module
  */
-import type { ReferenceDraft } from './exchange.ts'
+import type { ReferenceDraft } from './analysis.ts'
 import { arrayOf, isObject, stringOf, type JsonObject } from './json.ts'
 import { itemsOf, memberOf, stringAt, type RawNode } from './raw-json.ts'
+import { sha256OfText } from './sha256.ts'
 
 const depthMax = 8
 
@@ -69,5 +70,6 @@ function add(
   value: string | null,
   keyed: boolean,
 ): void {
-  if (value !== null && value !== '') into.push({ type, value, keyed })
+  if (value === null || value === '') return
+  into.push({ type, value: keyed ? sha256OfText(value) : value, keyed })
 }

@@ -4,46 +4,17 @@
  *
  * @module
  */
-import { hash } from 'node:crypto'
 import { maskAddress } from './addresses.ts'
-import { contentCoding, decodeBody } from './encoding.ts'
-import type {
-  BlockDigest,
-  CaptureOptions,
-  CapturedRequest,
-  ReferenceDraft,
-  RequestInput,
-} from './exchange.ts'
+import type { BlockDigest, ReferenceDraft } from './analysis.ts'
+import { analyseBody, parseBody, type BodyAnalysis } from './body.ts'
+import { contentCoding } from './encoding.ts'
+import type { CaptureOptions, CapturedRequest, RequestInput } from './exchange.ts'
 import { readRequestHeaders } from './headers.ts'
 import { clientTokens, readClaims } from './identity.ts'
-import { defaultLimits, type CaptureLimits } from './limits.ts'
-import { analysePrompt, blockTextAt, noFacts, serversText, type PromptAnalysis } from './prompt.ts'
-import {
-  binaryText,
-  canonicalObject,
-  canonicalText,
-  fromBinary,
-  memberOf,
-  parseRaw,
-  stringAt,
-  type RawNode,
-} from './raw-json.ts'
-import { findRoute, type Route } from './routes.ts'
-import { sha256OfBinary } from './sha256.ts'
-
-/** What is known about a body. */
-interface BodyAnalysis extends Omit<PromptAnalysis, 'sha256' | 'skeleton'> {
-  readonly sha256: string | null
-  readonly parsed: CapturedRequest['parsed']
-}
-
-const opaque: BodyAnalysis = {
-  sha256: null,
-  parsed: 'opaque',
-  blocks: [],
-  references: [],
-  facts: noFacts,
-}
+import { defaultLimits } from './limits.ts'
+import { analysePrompt, blockTextAt } from './prompt.ts'
+import { fromBinary, type RawNode } from './raw-json.ts'
+import { findRoute } from './routes.ts'
 
 /** Captures one request. Synchronous; never throws, whatever the bytes are. */
 export function captureRequest(input: RequestInput, options: CaptureOptions): CapturedRequest {
@@ -52,11 +23,16 @@ export function captureRequest(input: RequestInput, options: CaptureOptions): Ca
   const route = findRoute(input.method, input.url)
   const headers = readRequestHeaders(input.rawHeaders, options.hashKeys)
   const encoding = contentCoding(headers.values.get('content-encoding'))
-  const plain = plainBody(input.body, encoding, limits)
-  const analysis = analyseBody(plain, route, limits)
+  const analysis = analyseBody(input.body, {
+    content: route.content,
+    encoding,
+    limits,
+    prefixCache: options.prefixCache,
+    hint: hintOf(headers.values),
+  })
   const { facts } = analysis
   const references = distinct(analysis.references)
-  let body: Uint8Array | null = plain
+  let body = analysis.plain
   let parsedBody: RawNode | null = null
   return {
     eventId: input.eventId,
@@ -82,14 +58,14 @@ export function captureRequest(input: RequestInput, options: CaptureOptions): Ca
     bodyBytes: input.body.length,
     encoding,
     parsed: analysis.parsed,
-    wireSha256: hash('sha256', input.body, 'hex'),
-    decodedSha256: encoding === null || plain === null ? null : hash('sha256', plain, 'hex'),
+    wireSha256: analysis.wireSha256,
+    decodedSha256: analysis.decodedSha256,
     headersSha256: headers.sha256,
     canonicalSha256: analysis.sha256,
     completeness: completenessOf(analysis),
     blocks: analysis.blocks,
     toolNames: facts.toolNames.slice(0, limits.namesMax),
-    toolCount: facts.toolNames.length,
+    toolCount: facts.toolCount,
     references: references.slice(0, limits.referencesMax),
     referenceCount: references.length,
     hashKeys: options.hashKeys,
@@ -97,7 +73,7 @@ export function captureRequest(input: RequestInput, options: CaptureOptions): Ca
     blockText(position) {
       const block = analysis.blocks[position]
       if (block === undefined || body === null) return null
-      parsedBody ??= parseRaw(binaryText(withoutMark(body)))
+      parsedBody ??= parseBody(body)
       return parsedBody === null ? null : blockTextAt(parsedBody, block)
     },
     recordMemo: null,
@@ -119,7 +95,7 @@ export interface CanonicalPrompt {
 /** Digests a request body given as bytes, for `affidavit hash`; `null` if it is no JSON object. */
 export function canonicalPrompt(body: Uint8Array): CanonicalPrompt | null {
   try {
-    const parsed = parseRaw(binaryText(withoutMark(body)))
+    const parsed = parseBody(body)
     if (parsed?.kind !== 'object') return null
     const { sha256, skeleton, blocks } = analysePrompt(parsed)
     return { sha256: Buffer.from(sha256, 'hex'), skeleton: fromBinary(skeleton), blocks }
@@ -128,76 +104,16 @@ export function canonicalPrompt(body: Uint8Array): CanonicalPrompt | null {
   }
 }
 
-function plainBody(
-  body: Uint8Array,
-  encoding: string | null,
-  limits: CaptureLimits,
-): Uint8Array | null {
-  if (encoding === null) return body
-  if (body.length > limits.encodedBytesMax) return null
-  const plain = decodeBody(body, encoding, { bytesMax: limits.parseBytesMax })
-  return typeof plain === 'string' ? null : plain
-}
-
-function analyseBody(plain: Uint8Array | null, route: Route, limits: CaptureLimits): BodyAnalysis {
-  if (plain === null) return opaque
-  if (plain.length === 0) return { ...opaque, parsed: 'none' }
-  if (route.content === 'opaque' || plain.length > limits.parseBytesMax) return opaque
-  try {
-    const body = parseRaw(binaryText(withoutMark(plain)))
-    if (body?.kind !== 'object') return opaque
-    if (route.content === 'batch') return analyseBatch(body)
-    if (route.content === 'json') return analyseJson(body)
-    const analysis = analysePrompt(body)
-    return analysis.blocks.length > limits.requestBlocksMax
-      ? opaque
-      : { ...analysis, parsed: 'json' }
-  } catch {
-    // Nested too deep for a canonical form; the wire digest still covers it.
-    return opaque
-  }
-}
-
-/** A batch: the list of its requests, each by the SHA-256 of its own skeleton. */
-function analyseBatch(body: RawNode): BodyAnalysis {
-  const references: ReferenceDraft[] = []
-  const text = canonicalObject(body, (key, member) => {
-    if (key !== 'requests' || member.kind !== 'array') return canonicalText(member)
-    return `[${member.values.map((row) => batchRow(row, references)).join(',')}]`
-  })
-  return { ...opaque, parsed: 'json', sha256: sha256OfBinary(text), references }
-}
-
-function batchRow(row: RawNode, references: ReferenceDraft[]): string {
-  if (row.kind !== 'object') return canonicalText(row)
-  return canonicalObject(row, (key, member) => {
-    if (key !== 'params' || member.kind !== 'object') return canonicalText(member)
-    const analysis = analysePrompt(member)
-    references.push(...analysis.references)
-    return `"${analysis.sha256}"`
-  })
-}
-
-/** Other JSON bodies: the canonical form of all members, without the secrets. */
-function analyseJson(body: RawNode): BodyAnalysis {
-  const { references, facts } = analysePrompt(body)
-  const text = canonicalObject(body, (key, member) => {
-    if (key === 'fallback_credit_token') return null
-    return key === 'mcp_servers' ? serversText(member) : canonicalText(member)
-  })
-  const model = facts.model ?? stringAt(memberOf(memberOf(body, 'model'), 'id'))
-  return {
-    ...opaque,
-    parsed: 'json',
-    sha256: sha256OfBinary(text),
-    references,
-    facts: { ...facts, model },
-  }
-}
-
 function completenessOf(analysis: BodyAnalysis): CapturedRequest['completeness'] {
   if (analysis.sha256 === null) return 'unknown'
   return analysis.facts.continuesThread ? 'partial' : 'full'
+}
+
+/** What names a conversation, as far as the caller tells. */
+function hintOf(headers: ReadonlyMap<string, string>): string {
+  const session = headers.get('x-claude-code-session-id') ?? headers.get('x-audit-session')
+  if (session === undefined) return ''
+  return `${session} ${headers.get('x-claude-code-agent-id') ?? ''}`
 }
 
 function distinct(references: readonly ReferenceDraft[]): readonly ReferenceDraft[] {
@@ -212,10 +128,4 @@ function distinct(references: readonly ReferenceDraft[]): readonly ReferenceDraf
 
 function attemptOf(value: string | undefined): number | null {
   return value !== undefined && /^\d{1,4}$/.test(value) ? Number(value) : null
-}
-
-/** A byte order mark is no part of a JSON text, and is skipped (RFC 8259 §8.1). */
-function withoutMark(bytes: Uint8Array): Uint8Array {
-  const hasMark = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf
-  return hasMark ? bytes.subarray(3) : bytes
 }
