@@ -43,5 +43,7 @@ describe(`a crash at each of ${steps} steps`, () => {
       }
       await expect(everyStep()).resolves.toBeUndefined()
     },
+    // Seconds on a quiet machine.
+    180_000,
   )
 })

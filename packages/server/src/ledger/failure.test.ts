@@ -59,5 +59,7 @@ describe(`a failure at each of ${steps} steps`, () => {
       }
       await expect(everyStep()).resolves.toBeUndefined()
     },
+    // Seconds on a quiet machine.
+    180_000,
   )
 })

@@ -5,11 +5,19 @@
  * Invariants:
  * - What the head says is integrated is durable in tiles and bundles before the head says it.
  * - `wal` is where the first frame begins that is not integrated yet; segments before it may be gone.
- * - `format(parse(x)) === x`.
+ * - `format(parse(x)) === x`. It holds its own digest: a head that was damaged must not be followed.
  *
  * @module
  */
-import { canonicalize, equalBytes, fromHex, toHex, utf8Decode, utf8Encode } from '@affidavit/format'
+import {
+  canonicalize,
+  equalBytes,
+  fromHex,
+  sha256Hex,
+  toHex,
+  utf8Decode,
+  utf8Encode,
+} from '@affidavit/format'
 import { corruptFailure } from './failure.ts'
 import { parseSegmentName, type WalPosition } from './wal.ts'
 
@@ -70,7 +78,8 @@ export function formatHead(head: Head): Uint8Array {
     sealed: mapValues(head.sealed, ({ size, root }) => ({ size, root: toHex(root) })),
     open: mapValues(head.open, (indices) => indices),
   }
-  return utf8Encode(`${canonicalize(value)}\n`)
+  const digest = sha256Hex(canonicalize(value))
+  return utf8Encode(`${canonicalize({ ...value, digest })}\n`)
 }
 
 /**
