@@ -12,15 +12,21 @@ import { readFacts, verify } from './evidence.ts'
 import { createHome, startGateway } from './gateway.ts'
 import type { GatewayHome } from './gateway.ts'
 import { startCallers } from './load.ts'
-import type { CallerRecord } from './load.ts'
+import type { CallerRecord, Callers } from './load.ts'
 import { findBrokenPromises, tally } from './promises.ts'
 import type { Tally } from './promises.ts'
 import type { Random } from './random.ts'
 import { startUpstream } from './upstream.ts'
 
 const concurrency = 8
-/** A kill falls at most this long after the gateway accepts connections. */
-const loadMsMax = 300
+/**
+ * A kill falls when so many exchanges have ended, and a moment later. Counting exchanges instead of
+ * time makes a slow machine's kills as good as a fast one's.
+ */
+const exchangesMax = 80
+const momentMsMax = 15
+/** A gateway that answers nothing for so long has failed. */
+const exchangesMsMax = 20_000
 /** One kill in this many falls into the start-up, where the recovery is at work. */
 const startKillEvery = 6
 const startKillMsMax = 350
@@ -36,6 +42,8 @@ export interface KillReport extends Tally {
 export interface KillOptions {
   readonly random: Random
   readonly kills: number
+  /** So many are made even when the time is over. */
+  readonly killsMin?: number
   /** No new kill after this moment (`performance.now()`); what was begun is checked to its end. */
   readonly deadlineMs: number
   readonly config?: readonly string[]
@@ -59,7 +67,8 @@ export async function runKills(options: KillOptions): Promise<KillReport> {
   }
   let kills = 0
   try {
-    while (kills < options.kills && performance.now() < options.deadlineMs) {
+    const { killsMin = 0, deadlineMs } = options
+    while (kills < options.kills && (kills < killsMin || performance.now() < deadlineMs)) {
       await killOnce(run, kills++)
       await check(run, { settled: false })
     }
@@ -92,10 +101,19 @@ async function killOnce(run: Run, number: number): Promise<void> {
   if (!(await gateway.ready)) throw new Error(`kill ${number}: no start after it\n${gateway.log()}`)
   const prefix = `k${number}`
   const callers = startCallers({ port: gateway.port, random, concurrency, prefix })
-  await sleep(random.below(loadMsMax))
+  await untilEnded(callers, random.below(exchangesMax))
+  await sleep(random.below(momentMsMax))
   await gateway.kill()
   await callers.stop()
   run.callers.push(...callers.records)
+}
+
+async function untilEnded({ records }: Callers, count: number): Promise<void> {
+  const deadlineMs = performance.now() + exchangesMsMax
+  while (records.length < count) {
+    if (performance.now() > deadlineMs) throw new Error('the gateway no longer answers')
+    await sleep(1)
+  }
 }
 
 /** One more start, a few more requests and SIGTERM: every start must be closed after that. */
@@ -104,7 +122,7 @@ async function endInOrder(run: Run): Promise<void> {
   const gateway = await startGateway({ home, upstream: upstream.url })
   if (!(await gateway.ready)) throw new Error(`the last start failed\n${gateway.log()}`)
   const callers = startCallers({ port: gateway.port, random, concurrency, prefix: 'end' })
-  await sleep(100)
+  await untilEnded(callers, concurrency)
   await callers.stop()
   run.callers.push(...callers.records)
   const code = await gateway.stop()
