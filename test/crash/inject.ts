@@ -4,11 +4,11 @@
  *
  * @module
  */
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { readFacts, verify } from './evidence.ts'
+import { findDamage, readFacts } from './evidence.ts'
 import { createHome, startGateway } from './gateway.ts'
 import type { GatewayHome } from './gateway.ts'
 import { startCallers } from './load.ts'
@@ -156,10 +156,7 @@ async function runCase(run: CaseRun) {
   const broken = findBrokenPromises(evidence, true)
   if (!second.ready) broken.push(`no start after it: ${second.log.slice(-600)}`)
   else if (second.code !== 0) broken.push(`SIGTERM ended it with ${second.code}: ${second.log}`)
-  if (existsSync(home.dataDirectory)) {
-    const { status, text } = verify(home)
-    if (status !== 0) broken.push(`affidavit verify: ${status}: ${text.slice(0, 600)}`)
-  }
+  broken.push(...(await findDamage(home)))
   return { broken, died: !first.ready || first.code !== 0, counts: tally(evidence) }
 }
 
