@@ -90,8 +90,8 @@ async function keyedDigests(
 }
 
 async function readRequest(file: string): Promise<Uint8Array> {
-  const stream = file === '-' ? process.stdin : createReadStream(file)
   if (file !== '-') await stat(file)
+  const stream = file === '-' ? process.stdin : createReadStream(file)
   const chunks: Buffer[] = []
   let bytes = 0
   for await (const chunk of stream) {

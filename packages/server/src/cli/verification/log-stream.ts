@@ -10,7 +10,7 @@ import type { LogWorkerData, LogWorkerMessage } from './log-worker.ts'
 import { type Parcel, parcelsWaitingMax } from './parcels.ts'
 
 /** Logs with fewer entries are hashed in this thread: starting another would take longer. */
-export const threadEntriesMin = 20_000
+export const threadEntriesMin = 8192
 
 /** One log on its way. */
 export interface LogStream {
