@@ -151,7 +151,6 @@ function printRestart(restart) {
     ['', ''],
     [
       ['entries in the ledger', figure(restart.entries)],
-      ['not yet integrated at the kill', figure(restart.unintegrated)],
       ['start to first connection, s', figure(restart.startSeconds)],
       ['affidavit verify, s', figure(restart.verifySeconds)],
       ['entries verified/s', figure(restart.verifiedPerSecond)],

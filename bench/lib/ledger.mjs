@@ -4,20 +4,28 @@
  *
  * @module
  */
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { runForJson, start } from './processes.mjs'
+import { runForLines, start } from './processes.mjs'
 import { affidavitBin, startAffidavit } from './subjects.mjs'
 
 const bench = fileURLToPath(new URL('..', import.meta.url))
 
-/** Runs ledger.mjs, the ledger's own benchmark. */
+/** Runs ledger.mjs, the ledger's own benchmark, on the disk of `work`. */
 export async function measureLedger({ quick, work }) {
   const script = join(bench, 'ledger.mjs')
-  if (!existsSync(script)) return undefined
-  const flags = [...(quick ? ['--quick'] : []), '--json', `--directory=${join(work, 'ledger')}`]
-  return runForJson('subject', [process.execPath, script, ...flags])
+  const flags = ['--directory', work, '--seconds', quick ? '1' : '5', '--only', 'sequence,publish']
+  const lines = await runForLines('free', [process.execPath, script, ...flags])
+  const figures = Object.fromEntries(lines.map(({ figure, ...rest }) => [figure, rest]))
+  const { sequence, publish } = figures
+  return {
+    sequencedPerSecond: sequence.entriesPerSecond,
+    sequencedP50Micros: sequence.waitMs.p50 * 1000,
+    sequencedP99Micros: sequence.waitMs.p99 * 1000,
+    sequencedCpuMicros: sequence.cpuMicrosPerEntry,
+    publishedPerSecond: publish.entriesPerSecond,
+    publishedCpuMicros: publish.cpuMicrosPerEntry,
+  }
 }
 
 /**
@@ -40,7 +48,7 @@ export async function measureRestart({ quick, work }) {
 
   const verifyBegan = performance.now()
   const command = [process.execPath, affidavitBin, 'verify', dataDirectory, '--json']
-  const verification = await runForJson('subject', command)
+  const [verification] = await runForLines('free', command)
   const verifySeconds = (performance.now() - verifyBegan) / 1000
   const verified = verification.entries ?? entries
   return {

@@ -28,12 +28,14 @@ export function stopAll() {
 /**
  * Spawns a command, pinned to the core of its role where the machine has two.
  *
- * @param {'instrument' | 'subject'} role
+ * @param {'instrument' | 'subject' | 'free'} role `free` is not pinned
  * @param {readonly string[]} command
  * @param {{ env?: Record<string, string>, cwd?: string, quiet?: boolean }} [options]
  */
 export function start(role, command, options = {}) {
-  const [program, ...parameters] = cores ? ['taskset', '-c', cores[role], ...command] : [...command]
+  const [program, ...parameters] = cores?.[role]
+    ? ['taskset', '-c', cores[role], ...command]
+    : [...command]
   const child = spawn(program, parameters, {
     env: { ...process.env, ...options.env },
     cwd: options.cwd,
@@ -62,16 +64,22 @@ export async function stop({ child, exited }) {
   clearTimeout(timer)
 }
 
-/** Runs a command to its end and returns the last line of its output as JSON. */
-export async function runForJson(role, command, options) {
+/** Runs a command to its end and returns the lines of its output, each parsed as JSON. */
+export async function runForLines(role, command, options) {
   const started = start(role, command, options)
   const { code, error } = await started.exited
   if (code !== 0) {
     const why = error?.message ?? `exit code ${code}: ${started.output.stderr.slice(-2000)}`
     throw new Error(`${command.slice(0, 3).join(' ')} failed, ${why}`)
   }
-  const line = started.output.stdout.trim().split('\n').pop() ?? ''
-  return JSON.parse(line)
+  const lines = started.output.stdout.split('\n').filter((line) => line.trim() !== '')
+  return lines.map((line) => JSON.parse(line))
+}
+
+/** The same for a command that writes one line. */
+export async function runForJson(role, command, options) {
+  const [line] = await runForLines(role, command, options)
+  return line
 }
 
 /** Waits until a process accepts connections on a loopback port. */
