@@ -140,6 +140,22 @@ describe('gatewayDestination', () => {
     ])
   })
 
+  test('close waits for exchanges that run, and takes no new ones', async () => {
+    const { destination } = destinationOf()
+    const { started, completed } = await draftsOf()
+    await destination.started(started)
+    const closed = destination.close()
+    await expect(destination.started(started)).rejects.toMatchObject({
+      code: 'ERR_AUDIT_UNAVAILABLE',
+    })
+    await destination.completed(completed)
+    await closed
+    expect(gateway.kindsOf(started.event_id)).toEqual([
+      'interaction.started',
+      'interaction.completed',
+    ])
+  })
+
   test('after close everything is refused', async () => {
     const { destination } = destinationOf()
     await destination.close()

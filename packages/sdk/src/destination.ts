@@ -7,18 +7,12 @@
 import { randomBytes } from 'node:crypto'
 import { AuditError, encodeBody, isAuditError, utf8Encode } from '@affidavit/format'
 import { systemClock, type Clock } from './capture/clock.ts'
-import {
-  createShipper,
-  ingestPath,
-  type IngestEndpoint,
-  type ShipEvent,
-  type Shipper,
-} from './ship.ts'
-import { heartbeatIntervalMs, thisProcess } from './spool/epoch.ts'
+import { SpoolKeeper } from './keeper.ts'
+import { ingestPath, type IngestEndpoint, type ShipEvent } from './ship.ts'
 import { nodeFs, type SpoolFs } from './spool/files.ts'
 import type { SpoolLimits } from './spool/commit.ts'
 import type { CompletedDraft, Draft, GapDraft, StartedDraft } from './spool/payload.ts'
-import { openSpool, type Spool, type SpoolEvent, type SpoolTail } from './spool.ts'
+import type { SpoolEvent } from './spool.ts'
 import { systemTimers, type Timers } from './timers.ts'
 
 /** Takes the records of the doors. Each call resolves when its draft is durable. Calls may overlap. */
@@ -59,8 +53,6 @@ export interface DestinationDependencies {
 }
 
 const closeMsDefault = 5_000
-/** After a failure to open the spool, calls fail at once for so long before it is tried again. */
-const reopenPauseMs = 1_000
 
 /**
  * Records are durable in `spoolDirectory` when `started` and `completed` resolve, and are shipped to
@@ -85,26 +77,32 @@ export function gatewayDestination(options: GatewayDestinationOptions): AuditDes
     random: (bytes) => randomBytes(bytes),
     ...options.dependencies,
   }
-  const keeper = createKeeper(options, endpoint, dependencies)
+  const keeper = new SpoolKeeper({
+    directory: options.spoolDirectory,
+    limits: options.limits ?? {},
+    endpoint,
+    closeMsMax: options.closeMsMax ?? closeMsDefault,
+    report: options.report ?? warn,
+    ...dependencies,
+  })
   // What an earlier start left is shipped without waiting for the first call. A failure is told to
   // that call, which tries again.
   keeper.spool().catch(() => undefined)
   return {
     async started(draft) {
-      keeper.running.add(draft.event_id)
+      keeper.begin(draft.event_id)
       try {
         await (await keeper.spool()).append(encode(draft))
       } catch (error) {
-        keeper.running.delete(draft.event_id)
+        keeper.end(draft.event_id)
         throw error
       }
     },
     async completed(draft) {
-      const payload = encode(draft)
       try {
-        await appendEnd(keeper, payload)
+        await appendEnd(keeper, encode(draft))
       } finally {
-        keeper.running.delete(draft.event_id)
+        keeper.end(draft.event_id)
       }
     },
     async gap(draft) {
@@ -115,7 +113,7 @@ export function gatewayDestination(options: GatewayDestinationOptions): AuditDes
 }
 
 /** An end is worth a second try: the exchange happened, and its outcome exists nowhere else. */
-async function appendEnd(keeper: Keeper, payload: Uint8Array): Promise<void> {
+async function appendEnd(keeper: SpoolKeeper, payload: Uint8Array): Promise<void> {
   try {
     await (await keeper.spool()).append(payload)
   } catch (error) {
@@ -123,88 +121,6 @@ async function appendEnd(keeper: Keeper, payload: Uint8Array): Promise<void> {
     // Not the failed write again: a spool opened anew, which has cut off what that write left.
     await (await keeper.spool()).append(payload)
   }
-}
-
-/** Keeps one spool open with a shipper on it, and opens the next one when it stopped. */
-interface Keeper {
-  /** Exchanges that were started and have not ended in this process. */
-  readonly running: Set<string>
-  spool(): Promise<Spool>
-  close(): Promise<void>
-}
-
-function createKeeper(
-  options: GatewayDestinationOptions,
-  endpoint: IngestEndpoint,
-  { fs, clock, timers, random }: DestinationDependencies,
-): Keeper {
-  const report = options.report ?? warn
-  const running = new Set<string>()
-  let current: { spool: Spool; shipper: Shipper } | undefined
-  let opening: Promise<Spool> | undefined
-  let failed: { error: unknown; atMs: number } | undefined
-  let tail: SpoolTail | undefined
-  let isClosed = false
-  const stopBeating = timers.every(heartbeatIntervalMs, () => void current?.spool.beat())
-
-  async function open(): Promise<Spool> {
-    tail = current?.spool.tail ?? tail
-    await current?.shipper.stop()
-    current = undefined
-    const opened = await openSpool({
-      directory: options.spoolDirectory,
-      fs,
-      clock,
-      random,
-      process: thisProcess(),
-      running,
-      report,
-      ...(options.limits && { limits: options.limits }),
-      ...(tail && { stoppedAt: tail }),
-    })
-    tail = undefined
-    const shipper = createShipper(opened, endpoint, { timers, random, report })
-    current = { spool: opened, shipper }
-    return opened
-  }
-
-  async function spool(): Promise<Spool> {
-    if (isClosed) throw closedError()
-    if (current?.spool.phase === 'open') return current.spool
-    if (opening !== undefined) return opening
-    if (failed !== undefined && clock.monotonicMs() - failed.atMs < reopenPauseMs)
-      throw failed.error
-    opening = open()
-    try {
-      const opened = await opening
-      failed = undefined
-      return opened
-    } catch (error) {
-      failed = { error, atMs: clock.monotonicMs() }
-      throw error
-    } finally {
-      opening = undefined
-    }
-  }
-
-  async function close(): Promise<void> {
-    if (isClosed) return
-    isClosed = true
-    stopBeating()
-    await opening?.catch(() => undefined)
-    if (current === undefined) return
-    const { spool: last, shipper } = current
-    const waiting = new AbortController()
-    await Promise.race([
-      shipper.drained(),
-      timers.delay(options.closeMsMax ?? closeMsDefault, { signal: waiting.signal, ref: true }),
-    ])
-    waiting.abort()
-    await shipper.stop()
-    await last.close()
-  }
-
-  return { running, spool, close }
 }
 
 /** The ledger of this very process, as far as a destination needs it. */
@@ -279,13 +195,6 @@ function handleMissing(): AuditError {
   return new AuditError(
     'ERR_CONFIG_INVALID',
     'a record names a user, and ledgerDestination was given no subjectHandle: a ledger entry must not hold a plain user identifier',
-  )
-}
-
-function closedError(): AuditError {
-  return new AuditError(
-    'ERR_AUDIT_UNAVAILABLE',
-    'the audit destination has been closed; nothing recorded before was lost',
   )
 }
 

@@ -17,6 +17,7 @@ import {
   AuditError,
   isAuditError,
   newEventId,
+  sha256Hex,
   type Classification,
   type IdentityTrust,
 } from '@affidavit/format'
@@ -121,6 +122,7 @@ export type Door = (
 
 const idleMsDefault = 60 * 60 * 1000
 const eventIdRandomBytes = 10
+const claimCharsMax = 1024
 const levels: readonly Classification[] = ['PUBLIC', 'INTERNAL', 'CONFIDENTIAL', 'RESTRICTED']
 const nothing = new Uint8Array(0)
 const eventIds = new WeakMap<Response, string>()
@@ -233,20 +235,38 @@ async function start(
   const claim = who.user === undefined ? {} : { subject_claim: who.user }
   await options.destination.started({ ...startedBody(started, who.identity, policy), ...claim })
   const tap = createResponseTap(started, capture)
+  const streamed = body.kind === 'stream' ? body : undefined
+  return exchangeOf(context, { started, tap, streamed, who, policy, claim })
+}
+
+/** An exchange as it runs. It does not hold the request's body. */
+interface Running {
+  readonly started: CapturedRequest
+  readonly tap: ReturnType<typeof createResponseTap>
+  readonly streamed: Extract<RequestBody, { kind: 'stream' }> | undefined
+  readonly who: { readonly identity: ResolvedIdentity }
+  readonly policy: RecordPolicy
+  readonly claim: { readonly subject_claim?: string }
+}
+
+function exchangeOf(context: DoorContext, running: Running): Exchange {
+  const { started, tap, streamed, who, policy, claim } = running
+  const { eventId } = started
   let ended: Promise<void> | undefined
 
   async function complete(cause: EndCause, errorType?: string): Promise<void> {
     const outcome = tap.end(cause, errorType === undefined ? {} : { errorType })
-    const whole = body.kind === 'stream' ? withStream(started, body) : started
-    const done = completedBody(whole, who.identity, policy, outcome, clock.nowMicros())
+    const whole = streamed === undefined ? started : withStream(started, streamed)
+    const done = completedBody(whole, who.identity, policy, outcome, context.clock.nowMicros())
     try {
-      await options.destination.completed({ ...done, ...claim })
+      await context.options.destination.completed({ ...done, ...claim })
     } catch (error) {
       report(context, { kind: 'unrecorded_outcome', eventId, error })
-      if (options.mode !== 'fail_open') throw withheld(error)
+      if (context.options.mode !== 'fail_open') throw withheld(error)
       countGap(context, who.identity.applicationId, error)
     }
   }
+
   return {
     eventId,
     tap,
@@ -304,9 +324,10 @@ async function identify(
 ): Promise<{ user: string | undefined; identity: ResolvedIdentity }> {
   const { method, url, headers } = request
   const said = await options.identity?.({ method, url, headers, options: request.options, claims })
-  const user = said?.user ?? claims.userId ?? undefined
-  const sessionId = said?.session ?? claims.sessionId
-  const applicationId = said?.application ?? claims.applicationId ?? options.application
+  const user = claimOf(said?.user) ?? claimOf(claims.userId)
+  const sessionId = claimOf(said?.session) ?? claimOf(claims.sessionId) ?? null
+  const applicationId =
+    claimOf(said?.application) ?? claimOf(claims.applicationId) ?? claimOf(options.application)
   const trust = (value: unknown) =>
     value === undefined || value === null ? 'none' : 'client-asserted'
   const identityTrust: IdentityTrust = {
@@ -323,6 +344,12 @@ async function identify(
       trust: identityTrust,
     },
   }
+}
+
+/** A claim that says something, in a length that every gateway takes. */
+function claimOf(value: string | null | undefined): string | undefined {
+  if (value === null || value === undefined || value === '') return undefined
+  return value.length <= claimCharsMax ? value : `sha256:${sha256Hex(value)}`
 }
 
 function policyOf(options: AuditOptions, claims: IdentityClaims): RecordPolicy {

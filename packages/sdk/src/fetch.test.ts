@@ -57,9 +57,17 @@ describe('the Vercel AI SDK', () => {
 
   test('texts, streams and tool calls are the same as without it, and recorded', async () => {
     const run = async (send?: typeof fetch) => {
-      const whole = await generateText({ model: modelOf('ok', send), prompt: 'Hello' })
+      const whole = await generateText({
+        model: modelOf('ok', send),
+        prompt: 'Hello',
+        maxOutputTokens: 64,
+      })
       const parts: string[] = []
-      const streamed = streamText({ model: modelOf('bytes', send), prompt: 'Hello' })
+      const streamed = streamText({
+        model: modelOf('bytes', send),
+        prompt: 'Hello',
+        maxOutputTokens: 64,
+      })
       for await (const part of streamed.textStream) parts.push(part)
       const called = await generateText({
         model: modelOf('tool', send),
@@ -85,6 +93,7 @@ describe('the Vercel AI SDK', () => {
     const streamed = streamText({
       model: modelOf('stall', auditing()),
       prompt: 'Hello',
+      maxOutputTokens: 64,
       abortSignal: controller.signal,
       onError: () => undefined,
     })
@@ -100,7 +109,11 @@ describe('the Vercel AI SDK', () => {
 
   test('a request that cannot be recorded is not sent, and tried once', async () => {
     destination.failStart = new Error('connect ETIMEDOUT')
-    const run = generateText({ model: modelOf('ok', auditing()), prompt: 'Hello' })
+    const run = generateText({
+      model: modelOf('ok', auditing()),
+      prompt: 'Hello',
+      maxOutputTokens: 64,
+    })
     await expect(run).rejects.toBeInstanceOf(AuditError)
     expect(claude.seen).toEqual([])
   })

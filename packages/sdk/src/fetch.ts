@@ -32,7 +32,8 @@ export function auditFetch(options: AuditFetchOptions): typeof fetch {
   const door = createDoor(options, 'fetch')
   return async (input, init) => {
     const url = urlOf(input)
-    if (isUnrecorded(url)) return send(input, init)
+    // What is no URL is refused by `fetch` itself.
+    if (url === undefined || isUnrecorded(url)) return send(input, init)
     const call = await readCall(input, init)
     try {
       return await door(
@@ -111,8 +112,9 @@ function bodyInit(body: unknown): RequestInit {
   return init
 }
 
-function urlOf(input: Request | string | URL): URL {
-  return new URL(input instanceof Request ? input.url : input)
+function urlOf(input: Request | string | URL): URL | undefined {
+  const url = input instanceof Request ? input.url : input
+  return URL.canParse(url) ? new URL(url) : undefined
 }
 
 function isUnrecorded({ pathname }: URL): boolean {

@@ -55,6 +55,7 @@ const audit = (options: Partial<AuditOptions> = {}) =>
   auditMiddleware({
     destination,
     identity: () => ({ user: 'alice', session: 's-1', application: 'desk' }),
+    report: () => undefined,
     ...options,
   })
 
@@ -432,6 +433,19 @@ describe('identity', () => {
     expect(names.filter((name) => name.startsWith('x-audit-'))).toEqual([])
   })
 
+  test('an empty name is none, and an endless one is hashed', async () => {
+    const identity = () => ({ user: 'u'.repeat(2000), session: '', application: '' })
+    const client = clientOf(Newest, 'ok', [audit({ identity, application: 'desk' })])
+    await client.messages.create(ask)
+    expect(destination.starts).toMatchObject([
+      {
+        subject_claim: expect.stringMatching(/^sha256:[0-9a-f]{64}$/),
+        session_id: null,
+        application_id: 'desk',
+      },
+    ])
+  })
+
   test('a classification cannot be lowered from outside', async () => {
     const client = clientOf(Newest, 'ok', [audit({ classification: 'CONFIDENTIAL' })])
     await client.messages.create(ask, { headers: { 'x-audit-classification': 'PUBLIC' } })
@@ -457,6 +471,11 @@ describe('identity', () => {
     expect(destination.starts).toMatchObject([{ operation: 'messages.create' }])
     expect(claude.seen[0]?.url).toBe('/proxy/v1/messages')
   })
+})
+
+test('the middleware fits the types of both SDK versions', () => {
+  const options = { apiKey: 'k', middleware: [audit()] }
+  expect([new Newest(options), new Oldest(options)]).toHaveLength(2)
 })
 
 test('a token exchange passes unrecorded', async () => {

@@ -120,6 +120,7 @@ class Pump {
   #reading: Promise<ReadResult> | undefined
   #over: { readonly error?: unknown } | undefined
   #isRecorded = false
+  #trailingUntilMs: number | undefined
   #lastUseMs: number
   #stopWatch: () => void
 
@@ -178,8 +179,8 @@ class Pump {
   async #advance(): Promise<void> {
     let result: ReadResult
     try {
-      const isLate = this.#isStrict && this.#observation.terminalSeen && !this.#isRecorded
-      const next = isLate ? await this.#withinTrailing(this.#read()) : await this.#read()
+      const isTrailing = this.#isStrict && this.#observation.terminalSeen && !this.#isRecorded
+      const next = isTrailing ? await this.#withinTrailing(this.#read()) : await this.#read()
       if (next === undefined) return await this.#releaseHeld()
       result = next
     } catch (error) {
@@ -260,8 +261,12 @@ class Pump {
   }
 
   async #withinTrailing(next: Promise<ReadResult>): Promise<ReadResult | undefined> {
+    const nowMs = this.#options.monotonicMs()
+    this.#trailingUntilMs ??= nowMs + trailingMsMax
     const waiting = new AbortController()
-    const late = this.#options.timers.delay(trailingMsMax, { signal: waiting.signal })
+    const late = this.#options.timers.delay(Math.max(0, this.#trailingUntilMs - nowMs), {
+      signal: waiting.signal,
+    })
     try {
       return (await Promise.race([next, late])) ?? undefined
     } finally {
