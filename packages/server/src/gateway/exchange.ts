@@ -55,6 +55,14 @@ type Phase =
 /** How the caller's side ends once the record is made. */
 type Ending = 'clean' | 'broken' | Refusal
 
+/** What rules one exchange. */
+export interface ExchangeRules {
+  readonly caller: Caller
+  readonly policy: ApplicationPolicy
+  /** Policy forbids the request: it is recorded, and answered with this instead of being forwarded. */
+  readonly denial: Refusal | undefined
+}
+
 const eventIdRandomBytes = 10
 // A body above this is handed to undici as one that is not kept; below, the detour costs more.
 const keptBodyBytesMax = 16 * 1024
@@ -66,6 +74,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   readonly #response: ServerResponse
   readonly #caller: Caller
   readonly #policy: ApplicationPolicy
+  readonly #denial: Refusal | undefined
   readonly #delivery: Delivery
   readonly #startedAtMicros: number
   readonly #startedMs: number
@@ -90,13 +99,14 @@ export class Exchange implements Dispatcher.DispatchHandler {
   constructor(
     gateway: GatewayContext,
     ends: { readonly request: IncomingMessage; readonly response: ServerResponse },
-    rules: { readonly caller: Caller; readonly policy: ApplicationPolicy },
+    rules: ExchangeRules,
   ) {
     this.#gateway = gateway
     this.#request = ends.request
     this.#response = ends.response
     this.#caller = rules.caller
     this.#policy = rules.policy
+    this.#denial = rules.denial
     this.#record = rules.policy.record
     this.#delivery = new Delivery(ends.response)
     this.#startedAtMicros = gateway.clock.nowMicros()
@@ -229,6 +239,12 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #forward(): void {
     if (this.#clientGone) {
       this.#finish('client_abort', 'broken')
+      return
+    }
+    if (this.#denial !== undefined) {
+      const { status, type, code } = this.#denial
+      this.#gateway.metrics.refused(code)
+      this.#finish('gateway_terminated', this.#denial, { httpStatus: status, errorType: type })
       return
     }
     this.#phase = 'forwarding'

@@ -197,12 +197,20 @@ describe('paths', () => {
     })
   })
 
-  test('an unknown path is denied by setting, and says so', async () => {
+  test('an unknown path is denied by setting, says so, and is recorded', async () => {
     await start({ unknown_paths: 'deny' })
     const answer = await exchange(messageRequest({ path: '/v1/brand/new' }))
     expect(answer.status).toBe(451)
     expect(JSON.parse(answer.body.toString()).error.type).toBe('permission_error')
     expect(answer.headers).toContain('x-should-retry: false')
+    const [denied] = gateway.ledger.ofKind('interaction.completed')
+    expect(answer.headers).toContain(`x-audit-event-id: ${denied?.event_id}`)
+    expect(denied).toMatchObject({
+      end_state: 'gateway_terminated',
+      status: 'blocked',
+      http_status: 451,
+      error_type: 'permission_error',
+    })
     expect((await exchange(messageRequest())).status).toBe(200)
     expect(upstream.requests).toHaveLength(1)
   })

@@ -99,7 +99,7 @@ function accept(
     return
   }
   const { context } = options
-  const refusal = refusalBefore(options, request, path)
+  const refusal = overloadOf(context, request)
   if (refusal !== undefined) return refuse(options, response, refusal)
   const caller = readCaller(request.rawHeaders, options.keys)
   if (caller === undefined) return refuse(options, response, refusals.badGatewayKey)
@@ -114,21 +114,17 @@ function accept(
   if (closedBy !== undefined && !policy.failOpen) {
     return refuse(options, response, auditUnavailable(closedBy, false))
   }
-  new Exchange(context, { request, response }, { caller, policy }).begin()
+  const isDenied =
+    options.unknownPaths === 'deny' && findRoute(request.method ?? '', path).operation === 'opaque'
+  const denial = isDenied ? refusals.pathDenied : undefined
+  new Exchange(context, { request, response }, { caller, policy, denial }).begin()
 }
 
-/** What is refused whoever asks. */
-function refusalBefore(
-  { context, unknownPaths }: GatewayServerOptions,
-  request: IncomingMessage,
-  path: string,
-): Refusal | undefined {
+/** What is refused whoever asks, because there is no room for it. */
+function overloadOf(context: GatewayContext, request: IncomingMessage): Refusal | undefined {
   if (context.live.size >= context.limits.exchanges) return refusals.overloaded
   if (Number(request.headers['content-length'] ?? 0) > context.limits.requestBodyBytes) {
     return refusals.bodyTooLarge
-  }
-  if (unknownPaths === 'deny' && findRoute(request.method ?? '', path).operation === 'opaque') {
-    return refusals.pathDenied
   }
   return undefined
 }
