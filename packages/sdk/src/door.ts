@@ -25,6 +25,7 @@ import { readRequestBody, type RequestBody } from './body.ts'
 import {
   completedBody,
   createHashKeys,
+  createPrefixCache,
   createResponseTap,
   captureRequest,
   startedBody,
@@ -123,6 +124,8 @@ export type Door = (
 const idleMsDefault = 60 * 60 * 1000
 const eventIdRandomBytes = 10
 const claimCharsMax = 1024
+/** What a door may keep of earlier turns, in an application's memory. */
+const prefixCacheBytesMax = 16 * 1024 * 1024
 const levels: readonly Classification[] = ['PUBLIC', 'INTERNAL', 'CONFIDENTIAL', 'RESTRICTED']
 const nothing = new Uint8Array(0)
 const eventIds = new WeakMap<Response, string>()
@@ -148,6 +151,7 @@ export function createDoor(options: AuditOptions, source: 'middleware' | 'fetch'
     capture: {
       clock: dependencies.clock,
       hashKeys: options.hashKeys ?? createHashKeys({ mode: 'plain' }),
+      prefixCache: createPrefixCache({ prefixCacheBytesMax }),
     },
   }
   return async (request, send) => {

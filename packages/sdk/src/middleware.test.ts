@@ -179,6 +179,13 @@ const scenarios: readonly Scenario[] = [
     leaves: true,
   },
   {
+    name: 'a time limit of the client',
+    mode: 'silent',
+    run: (client) => client.messages.create(ask, { timeout: 50, maxRetries: 0 }),
+    records: [{ ...aborted, http_status: null }],
+    leaves: true,
+  },
+  {
     name: 'a connection that breaks',
     mode: 'cut',
     run: (client) => readStream(client),
