@@ -67,22 +67,27 @@ describe('a key', () => {
     const keys = openGatewayKeys(path)
     expect(keys.find(first.text)?.id).toBe(first.key.id)
     expect(keys.find(second.text)?.id).toBe(second.key.id)
-    expect(keys.count()).toBe(2)
+    expect(keys.all()).toHaveLength(2)
   })
 })
 
 describe('a change of the file', () => {
   test('takes effect with the next look-up: a new key, and a revoked one', () => {
-    const reloads: number[] = []
-    const keys = openGatewayKeys(path, (count) => reloads.push(count))
-    expect(keys.count()).toBe(0)
+    const changes: (readonly [number, number])[] = []
+    const keys = openGatewayKeys(path, (before, after) =>
+      changes.push([before.length, after.length]),
+    )
+    expect(keys.all()).toEqual([])
     const { key, text } = create({ user: 'jane' })
     expect(keys.find(text)?.id).toBe(key.id)
     expect(keys.find(text)?.id).toBe(key.id)
     revokeGatewayKey(path, key.id, clock)
     expect(keys.find(text)).toBeUndefined()
-    expect(keys.count()).toBe(0)
-    expect(reloads).toEqual([0, 1, 1])
+    expect(keys.all()).toMatchObject([{ id: key.id, revokedAt: '2026-11-23T00:00:00.000000Z' }])
+    expect(changes).toEqual([
+      [0, 1],
+      [1, 1],
+    ])
   })
 
   test('that removes or damages it leaves no key', () => {

@@ -60,8 +60,8 @@ interface StoredKey extends GatewayKey {
 export interface GatewayKeys {
   /** The key that `token` is, if it is known and not revoked. */
   find(token: string): GatewayKey | undefined
-  /** Good keys right now. */
-  count(): number
+  /** Every key right now, revoked ones included. */
+  all(): readonly GatewayKey[]
 }
 
 /** Where the keys of an instance are. */
@@ -69,8 +69,14 @@ export function gatewayKeysPath(dataDir: string, instance: string): string {
   return join(dataDir, instance, 'keys.json')
 }
 
-/** Opens the keys in the file at `path`; the file may come later. */
-export function openGatewayKeys(path: string, onReload?: (keys: number) => void): GatewayKeys {
+/** Told of a change: the keys before and after, in the file's order. */
+type OnChange = (before: readonly GatewayKey[], after: readonly GatewayKey[]) => void
+
+/**
+ * Opens the keys in the file at `path`; the file may come later. `onChange` is called from look-ups, not
+ * for the first reading.
+ */
+export function openGatewayKeys(path: string, onChange?: OnChange): GatewayKeys {
   let byId = new Map<string, StoredKey>()
   let seen: Stats | undefined
   let loaded = false
@@ -78,10 +84,11 @@ export function openGatewayKeys(path: string, onReload?: (keys: number) => void)
   function refresh(): void {
     const now = statSync(path, { throwIfNoEntry: false })
     if (loaded && isSameFile(seen, now)) return
-    loaded = true
-    seen = now
+    const before = byId
     byId = new Map(readKeysOrNone(path).map((key) => [key.id, key]))
-    onReload?.(byId.size)
+    seen = now
+    if (loaded) onChange?.(listOf(before), listOf(byId))
+    loaded = true
   }
 
   return {
@@ -93,11 +100,9 @@ export function openGatewayKeys(path: string, onReload?: (keys: number) => void)
         ? key
         : undefined
     },
-    count() {
+    all() {
       refresh()
-      let count = 0
-      for (const key of byId.values()) if (key.revokedAt === null) count++
-      return count
+      return listOf(byId)
     },
   }
 }
@@ -157,6 +162,10 @@ export function revokeGatewayKey(path: string, id: string, clock: Clock): Gatewa
 /** Every key, revoked ones included, in the order in which they were made. */
 export function listGatewayKeys(path: string): GatewayKey[] {
   return readKeys(path).map(withoutSecret)
+}
+
+function listOf(keys: ReadonlyMap<string, StoredKey>): GatewayKey[] {
+  return [...keys.values()].map(withoutSecret)
 }
 
 function withoutSecret({ id, user, application, createdAt, revokedAt }: StoredKey): GatewayKey {

@@ -156,7 +156,7 @@ export function fakeRing(): OpenedStore['ring'] & { failing: boolean; open: bool
 /** Gateway keys in memory, by their text. */
 export function fakeKeys(): GatewayKeys & { readonly byText: Map<string, GatewayKey> } {
   const byText = new Map<string, GatewayKey>()
-  return { byText, find: (token) => byText.get(token), count: () => byText.size }
+  return { byText, find: (token) => byText.get(token), all: () => [...byText.values()] }
 }
 
 export interface TestGateway {

@@ -38,7 +38,7 @@ beforeEach(async () => {
   const handler = createIngest({
     store,
     marks: () => marks,
-    keys: { find: (token) => (token === 'afk_good' ? keyOfToken : undefined), count: () => 1 },
+    keys: { find: (token) => (token === 'afk_good' ? keyOfToken : undefined), all: () => [] },
     policies: createPolicies(config),
     hashKeys: createHashKeys({ mode: 'tenant', version: '1', key: new Uint8Array(32) }),
     defaultApplication: 'unnamed',

@@ -11,7 +11,9 @@ import { gatewayKeysPath, openGatewayKeys, type GatewayKeys } from '../control/k
 import { createPolicies, type Policies } from '../control/policies.ts'
 import { createClientAddress } from '../gateway/client-address.ts'
 import type { GatewayContext } from '../gateway/context.ts'
+import { keysDigest, type ControlEvents } from '../gateway/control-events.ts'
 import { createGatewayMetrics } from '../gateway/gateway-metrics.ts'
+import { startMetricsServer, type MetricsServer } from '../gateway/metrics-server.ts'
 import { startGatewayServer, type GatewayServer } from '../gateway/server.ts'
 import { createUpstream } from '../gateway/upstream.ts'
 import { createIngest, ingestPath } from '../ingest/receive.ts'
@@ -23,6 +25,7 @@ export interface GatewayParts extends Pick<GatewayContext, 'clock' | 'random' | 
   readonly metrics: Metrics
   readonly sources: ConfigSources
   readonly opener: StoreOpener
+  readonly events: ControlEvents
 }
 
 /** What every exchange shares. */
@@ -53,13 +56,31 @@ export function createContext(parts: GatewayParts): GatewayContext {
   }
 }
 
+/** Starts the metrics' own server, if one is configured. */
+export function startMetrics({
+  config,
+  metrics,
+}: GatewayParts): Promise<MetricsServer | undefined> {
+  const address = config.gateway.metricsListen
+  if (address === null) return Promise.resolve(undefined)
+  return startMetricsServer(parseAddress(address), () => metrics.render())
+}
+
 /** Starts the server: the proxy, and the gateway's own paths. */
 export function startServer(parts: GatewayParts, context: GatewayContext): Promise<GatewayServer> {
-  const { config, metrics, log } = parts
+  const { config, metrics, log, events } = parts
   const { gateway } = config
-  const keys = openGatewayKeys(gatewayKeysPath(config.dataDir, config.instance), (count) =>
-    log.info({ keys: count }, 'gateway keys read'),
-  )
+  const path = gatewayKeysPath(config.dataDir, config.instance)
+  const keys = openGatewayKeys(path, (before, after) => {
+    log.info({ keys: after.length }, 'gateway keys changed')
+    events.keysChanged(before, after)
+  })
+  // Written by whoever starts: the digest is of the keys that this run began with.
+  void events.record('gateway.started', {
+    policy_version: config.policyVersion,
+    keys: keys.all().length,
+    keys_digest: keysDigest(keys.all()),
+  })
   const policies = createPolicies(config)
   return startGatewayServer({
     context,

@@ -151,6 +151,15 @@ describe('end to end on a real ledger', () => {
     await expect(start()).rejects.toMatchObject({ code: 'ERR_LEDGER_LOCKED' })
   })
 
+  test('metrics can have an address of their own', async () => {
+    const taken = await start()
+    const other = `127.0.0.1:${taken.port}`
+    const second = start({ instance: 'other', gateway: { metrics_listen: other } })
+    await expect(second).rejects.toMatchObject({ code: 'EADDRINUSE' })
+    const third = await start({ instance: 'other', gateway: { metrics_listen: '127.0.0.1:0' } })
+    expect(third.metrics.render()).toContain('affidavit_store_open 1')
+  })
+
   test('an address in use lets the ledger go again', async () => {
     const first = await start()
     const second = start({ instance: 'other', gateway: { listen: `127.0.0.1:${first.port}` } })
@@ -191,6 +200,26 @@ describe('gateway keys', () => {
     revokeGatewayKey(path, key.id, systemClock)
     expect((await exchange(gateway, request)).status).toBe(401)
     expect(upstream.requests).toHaveLength(1)
+  })
+
+  test('the ledger tells of a key’s life, and of the gateway’s', async () => {
+    const gateway = await start()
+    const path = gatewayKeysPath(directory, 'gateway')
+    const random = (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes))
+    const { key, text } = createGatewayKey(path, { user: 'jane' }, { clock: systemClock, random })
+    const request = messageRequest({ headers: [`x-audit-key: ${text}`] })
+    await exchange(gateway, request)
+    revokeGatewayKey(path, key.id, systemClock)
+    await exchange(gateway, request)
+    await stop(gateway)
+    const events = ofKind(await entries(), 'control.event')
+    expect(events.map((event) => event.action)).toEqual([
+      'gateway.started',
+      'key.created',
+      'key.revoked',
+      'gateway.stopped',
+    ])
+    expect(events[1]?.details).toEqual({ key_id: key.id })
   })
 
   test('a held provider key that is missing starts nothing', async () => {

@@ -16,10 +16,9 @@ import type { Log } from '../base/log.ts'
 import { createMetrics, type Metrics } from '../base/metrics.ts'
 import { pause, pooledRandom, standardLog } from '../base/system.ts'
 import { openAuditStore, type AuditStore } from '../gateway/audit-store.ts'
-import type { GatewayContext } from '../gateway/context.ts'
-import type { GatewayServer } from '../gateway/server.ts'
+import { createControlEvents } from '../gateway/control-events.ts'
 import type { LedgerOptions } from '../ledger/ledger.ts'
-import { createContext, startServer } from './gateway-parts.ts'
+import { createContext, startMetrics, startServer, type GatewayParts } from './gateway-parts.ts'
 import { createStoreOpener } from './store.ts'
 
 export interface GatewayOptions {
@@ -64,38 +63,66 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     reopenMsMax: config.ledger.reopenMsMax,
   })
   const metrics = createMetrics()
+  const events = createControlEvents({
+    append: (entry) => store.append(entry),
+    retentionClass: config.gateway.retentionClass,
+    clock,
+    log,
+    random,
+  })
   const sources = options.sources ?? processSources()
+  const parts: GatewayParts = {
+    config,
+    clock,
+    random,
+    log,
+    metrics,
+    store,
+    opener,
+    sources,
+    events,
+  }
+  const started: { close(): Promise<void> }[] = [store]
+  const closeAll = async () => {
+    for (const part of started.toReversed()) await part.close()
+  }
   try {
-    const parts = { config, clock, random, log, metrics, store, opener, sources }
     const context = createContext(parts)
+    started.push(context.upstream)
+    const metricsServer = await startMetrics(parts)
+    if (metricsServer !== undefined) started.push(metricsServer)
+    started.push({ close: () => events.record('gateway.stopped', {}) })
     const server = await startServer(parts, context)
+    started.push(server)
     const { host } = parseAddress(config.gateway.listen)
     const url = `http://${host.includes(':') ? `[${host}]` : host}:${server.port}`
     log.info({ url, upstream: config.gateway.upstream.anthropic }, 'gateway listens')
-    return { url, port: server.port, store, metrics, close: () => close(server, context) }
+    // In the opposite order: no exchange may run when the store closes.
+    return { url, port: server.port, store, metrics, close: closeAll }
   } catch (error) {
-    await store.close()
+    await closeAll()
     throw error
   }
 }
 
 /** `affidavit gateway`: runs until SIGTERM or SIGINT, then stops in order. */
 export async function main(config: Config = loadConfig()): Promise<void> {
-  const gateway = await startGateway({ config })
+  const log = standardLog(config.log, systemClock)
+  process.once('uncaughtException', (error) => {
+    // Its message may quote anything; where it happened does not.
+    log.error({ name: error.name, at: framesOf(error) }, 'ended by a fault of its own')
+    process.exit(1)
+  })
+  const gateway = await startGateway({ config, log })
   await new Promise<void>((resolve) => {
     process.once('SIGTERM', () => resolve())
     process.once('SIGINT', () => resolve())
   })
   await gateway.close()
+  log.info({}, 'gateway stopped')
 }
 
-/** Order matters: no exchange may run when the store closes. */
-async function close(
-  server: GatewayServer,
-  { store, upstream, log }: GatewayContext,
-): Promise<void> {
-  await server.close()
-  await upstream.close()
-  await store.close()
-  log.info({}, 'gateway stopped')
+function framesOf(error: Error): string {
+  const lines = (error.stack ?? '').split('\n').filter((line) => line.startsWith('    at '))
+  return lines.map((line) => line.trim()).join(' | ')
 }
