@@ -8,7 +8,7 @@ interface Scene {
   readonly log: string[]
   readonly response: Response
   /** Puts a chunk on the original stream, ends it, or breaks it. */
-  upstream(chunk: string | 'end' | Error): void
+  upstream(chunk: string | Error): void
   /** Lets the timers run that are due after `ms`. */
   advance(ms: number): void
   read(): Promise<string | undefined>

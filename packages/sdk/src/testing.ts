@@ -166,7 +166,10 @@ async function stream(
     for (const text of frames) write(Buffer.from(text))
     return void response.end()
   }
-  if (mode === 'lingering') return void frames.forEach((text) => write(Buffer.from(text)))
+  if (mode === 'lingering') {
+    for (const text of frames) write(Buffer.from(text))
+    return
+  }
   for (const text of frames.slice(0, 3)) write(Buffer.from(text))
   if (mode === 'miderror') {
     const error = { type: 'overloaded_error', message: 'Overloaded' }
