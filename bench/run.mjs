@@ -18,10 +18,10 @@ import { writeBodies } from './lib/bodies.mjs'
 import { judge } from './lib/goals.mjs'
 import { prepareInstruments, startUpstream } from './lib/instruments.mjs'
 import { measureLedger, measureRestart } from './lib/ledger.mjs'
-import { cores, stopAll } from './lib/processes.mjs'
+import { cores, stop, stopAll } from './lib/processes.mjs'
 import { figure, printGoals, printScenario, printTable } from './lib/report.mjs'
 import * as scenarios from './lib/scenarios.mjs'
-import { removeData, startSubjects } from './lib/subjects.mjs'
+import { removeData, startInspected, startSubjects } from './lib/subjects.mjs'
 
 const { values: options } = parseArgs({
   options: {
@@ -97,14 +97,22 @@ async function measureGateway(context, { subjects, wanted, results }) {
     latency: () => scenarios.latency(context, { direct, static: nodeStatic, ...proxies, ...peer }),
     burst: () => scenarios.burstStreams(context, { bare, strict }),
     paced: () => scenarios.pacedStreams(context, { direct, bare, strict }),
-    memory1k: () => scenarios.openStreamMemory(context, { bare, strict }, '1k'),
-    memory100k: () => scenarios.openStreamMemory(context, { bare, strict }, '100k'),
+    memory1k: () => measureMemory(context, '1k'),
+    memory100k: () => measureMemory(context, '100k'),
   }
   for (const [name, step] of Object.entries(steps)) {
     if (!wanted(name)) continue
     results[name] = await step()
     if (!options.json) printScenario(name, results[name])
   }
+}
+
+/** Each size gets processes of its own, so that the heap of one does not hide the other's growth. */
+async function measureMemory(context, size) {
+  const subjects = await startInspected(context)
+  const result = await scenarios.openStreamMemory(context, subjects, size)
+  for (const subject of Object.values(subjects)) await stop(subject)
+  return result
 }
 
 function describeMachine(instruments) {

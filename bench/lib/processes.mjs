@@ -126,17 +126,3 @@ export function familyOf(pid) {
   }
   return family
 }
-
-/** Resident bytes of a process and its descendants; NaN where the system does not say. */
-export function residentBytes(pid) {
-  try {
-    let sum = 0
-    for (const one of familyOf(pid)) {
-      const status = readFileSync(`/proc/${one}/status`, 'utf8')
-      sum += Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1024
-    }
-    return sum
-  } catch {
-    return Number.NaN
-  }
-}

@@ -13,7 +13,10 @@ const processorColumns = {
   'p50 µs': 'p50',
   'p99 µs': 'p99',
 }
-const memoryColumns = { 'bytes an open stream': 'streamBytes' }
+const memoryColumns = {
+  'resident bytes a stream': 'streamBytes',
+  'held by JavaScript': 'heldBytes',
+}
 /** Title and columns of each scenario's table, by the scenario's name. */
 const layouts = {
   cpu1k: { title: '1 KB requests, closed loop of 32', columns: processorColumns },

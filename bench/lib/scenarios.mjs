@@ -5,8 +5,8 @@
  * @module
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { openInspector } from './heap.mjs'
 import { probeDisk, runLoad } from './instruments.mjs'
-import { residentBytes } from './processes.mjs'
 import { medians } from './stats.mjs'
 
 /** How long and how often; `quick` shows that everything works, its figures are not for print. */
@@ -37,7 +37,10 @@ async function interleave(rounds, subjects, measure) {
   const seen = Object.fromEntries(Object.keys(subjects).map((name) => [name, []]))
   for (let round = 0; round < rounds; round++) {
     for (const [name, subject] of Object.entries(subjects)) {
-      seen[name].push(await measure(subject, name))
+      const figures = await measure(subject, name).catch((error) => {
+        throw new Error(`${name}: ${error.message}`, { cause: error })
+      })
+      seen[name].push(figures)
     }
   }
   return Object.fromEntries(Object.entries(seen).map(([name, all]) => [name, medians(all)]))
@@ -84,13 +87,15 @@ export async function latency({ instruments, bodies, plan, work }, subjects) {
       const probe = await probeDisk(instruments, work, { seconds: plan.rateSeconds / 2, rate })
       return pick(probe.micros)
     }
-    const result = await runLoad(instruments, subject, {
+    const options = {
       body: bodies['1k'],
       connections: openConnections,
       rate: openRate,
       seconds: plan.rateSeconds,
       warmup: plan.warmup,
-    })
+    }
+    // A subject that cannot keep up is charged for what it left waiting; the run goes on.
+    const result = await runLoad(instruments, subject, options, ['unfinished'])
     return { ...pick(result.latency), cpuMicros: result.cpuMicros / result.requests }
   })
 }
@@ -152,34 +157,51 @@ export async function pacedStreams({ instruments, upstream, bodies, plan }, subj
 }
 
 /**
- * Resident memory per open stream: the slope between a few and many streams that are open at once,
- * so that what the process needs anyway does not count.
+ * Memory per open stream: the slope between a few and many streams that are open at once, after
+ * garbage collection, so that what the process needs anyway does not count. The subjects are started
+ * for this alone, with their inspector open.
  */
 export async function openStreamMemory({ instruments, upstream, bodies, plan }, subjects, size) {
   const [few, many] = plan.open
-  const perSecond = many / 5
   await upstream.shape({ deltas: 1000, intervalMs: 500 })
   const result = {}
   for (const [name, subject] of Object.entries(subjects)) {
-    const seen = []
-    // A stream lasts far longer than this run: none ends, those beyond `many` never start.
-    const options = {
-      body: bodies[`${size}-stream`],
-      connections: many,
-      rate: perSecond,
-      seconds: 0.1,
-      warmup: 9,
-      drain: 0,
+    const inspector = await openInspector(subject)
+    const streams = { instruments, subject, body: bodies[`${size}-stream`] }
+    const before = await whileOpen({ ...streams, count: few }, () => inspector.memory())
+    const after = await whileOpen({ ...streams, count: many }, () => inspector.memory())
+    inspector.close()
+    result[name] = {
+      streamBytes: (after.resident - before.resident) / (many - few),
+      heldBytes: (after.held - before.held) / (many - few),
     }
-    const load = runLoad(instruments, subject, options, ['unfinished'])
-    await sleep((few / perSecond) * 1000)
-    seen.push(residentBytes(subject.pid))
-    await sleep(((many - few) / perSecond) * 1000 + 2000)
-    seen.push(residentBytes(subject.pid))
-    const { openConnections: open } = await load
-    if (open < many) throw new Error(`${name} kept ${open} of ${many} streams open`)
-    result[name] = { streamBytes: (seen[1] - seen[0]) / (many - few) }
-    await sleep(1000)
   }
   return result
+}
+
+const openSeconds = 4
+const settleSeconds = 2
+
+/** Opens `count` streams at a steady rate and calls `look` when all are open. */
+async function whileOpen({ instruments, subject, body, count }, look) {
+  // A stream lasts far longer than this run: none ends, none beyond `count` starts.
+  const load = runLoad(
+    instruments,
+    subject,
+    {
+      body,
+      connections: count,
+      rate: count / openSeconds,
+      warmup: openSeconds + settleSeconds + 2,
+      seconds: 0.1,
+      drain: 0,
+    },
+    ['unfinished'],
+  )
+  await sleep((openSeconds + settleSeconds) * 1000)
+  const seen = await look()
+  const { openConnections: open } = await load
+  if (open < count) throw new Error(`${open} of ${count} streams stayed open`)
+  await sleep(settleSeconds * 1000)
+  return seen
 }

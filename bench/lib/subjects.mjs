@@ -8,6 +8,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { inspectorFlag } from './heap.mjs'
 import { accepting, freePort, start } from './processes.mjs'
 
 const bench = fileURLToPath(new URL('..', import.meta.url))
@@ -51,16 +52,28 @@ export async function startSubjects({ work, upstream, wantPeers }) {
   return subjects
 }
 
-async function startScript(file, parameters) {
+/** Starts the subjects whose memory is looked into. */
+export async function startInspected({ work, upstream }) {
+  const flags = [inspectorFlag]
+  const headerFile = writeHeaders(work, 'headers', callerHeaders)
+  const gateway = { work, upstream: upstream.url, delivery: 'strict', name: 'memory', flags }
+  return {
+    bare: { headerFile, ...(await startScript('bare-proxy.mjs', [upstream.url], flags)) },
+    strict: { headerFile, ...(await startAffidavit(gateway)) },
+  }
+}
+
+async function startScript(file, parameters, flags = []) {
   const port = await freePort()
   const script = join(bench, 'subjects', file)
-  const started = start('subject', [process.execPath, script, String(port), ...parameters])
+  const command = [process.execPath, ...flags, script, String(port), ...parameters]
+  const started = start('subject', command)
   await accepting(started, port)
   return { ...started, port }
 }
 
 /** Starts the real `affidavit gateway` on a data directory of its own. */
-export async function startAffidavit({ work, upstream, delivery, name = delivery }) {
+export async function startAffidavit({ work, upstream, delivery, name = delivery, flags = [] }) {
   const directory = join(work, `affidavit-${name}`)
   mkdirSync(directory, { recursive: true })
   const config = join(directory, 'affidavit.yaml')
@@ -72,7 +85,6 @@ export async function startAffidavit({ work, upstream, delivery, name = delivery
     AFFIDAVIT_GATEWAY_LISTEN: `127.0.0.1:${port}`,
     AFFIDAVIT_UPSTREAM_ANTHROPIC: upstream,
   }
-  const flags = process.env.AFFIDAVIT_BENCH_NODE_FLAGS?.split(' ') ?? []
   const command = [process.execPath, ...flags, affidavitBin, 'gateway']
   const started = start('subject', command, { env, cwd: directory })
   await accepting(started, port)
@@ -107,7 +119,7 @@ function writeHeaders(work, name, lines) {
 
 /** Removes what the subjects wrote, so that a run does not fill the disk. */
 export function removeData(work) {
-  for (const name of ['affidavit-strict', 'affidavit-standard', 'affidavit-restart']) {
-    rmSync(join(work, name), { recursive: true, force: true })
+  for (const name of ['strict', 'standard', 'memory', 'restart']) {
+    rmSync(join(work, `affidavit-${name}`), { recursive: true, force: true })
   }
 }

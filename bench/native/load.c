@@ -359,6 +359,24 @@ static void read_options(int argc, char **argv) {
   idle = calloc(CONNECTIONS_MAX, sizeof(struct connection *));
 }
 
+/* What was due and has no answer yet counts as having taken until now: it took longer. */
+static uint64_t count_unfinished(void) {
+  uint64_t unfinished = 0, now = now_nanos();
+  for (int fd = 0; fd < CONNECTIONS_MAX; fd++) {
+    struct connection *c = by_fd[fd];
+    if (!c || !c->busy || !c->counted) continue;
+    samples_add(&latencies, now - c->due);
+    unfinished++;
+  }
+  for (size_t i = 0; i < backlog_count; i++) {
+    uint64_t due = backlog[(backlog_first + i) % backlog_room];
+    if (due < window_start) continue;
+    samples_add(&latencies, now - due);
+    unfinished++;
+  }
+  return unfinished;
+}
+
 static void print_result(double cpu_micros, double elapsed, uint64_t unfinished) {
   printf("{\"requests\":%" PRIu64 ",\"seconds\":%.3f,\"cpuMicros\":%.1f,"
          "\"errors\":{\"status\":%" PRIu64 ",\"cutOff\":%" PRIu64 ",\"incomplete\":%" PRIu64
@@ -404,11 +422,7 @@ int main(int argc, char **argv) {
     set_timer(next);
     poll_once(cpu_end_at ? 50 : -1);
   }
-  uint64_t unfinished = 0;
-  for (int fd = 0; fd < CONNECTIONS_MAX; fd++) {
-    if (by_fd[fd] && by_fd[fd]->busy && by_fd[fd]->counted) unfinished++;
-  }
   print_result((double)(cpu_end - cpu_start) / 1e3, (double)(cpu_end_at - cpu_start_at) / 1e9,
-               unfinished + backlog_count);
+               count_unfinished());
   return 0;
 }
