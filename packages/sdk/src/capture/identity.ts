@@ -39,14 +39,31 @@ export function readClaims(
   }
 }
 
-/** Product tokens of a User-Agent, comments' tokens included: `claude-cli/2.1.330 agent-sdk/0.3.330`. */
+// A process sees few different clients, each of them again and again.
+const knownAgents = new Map<string, string | null>()
+const knownAgentsMax = 256
+
+/**
+ * Product tokens of a User-Agent, those in comments included, with the version behind a product:
+ * `Anthropic/JS 1.12.0`, `claude-cli/2.1.330 agent-sdk/0.3.330`. Other words could be anything.
+ */
 export function clientTokens(userAgent: string | undefined): string | null {
   if (userAgent === undefined) return null
+  const known = knownAgents.get(userAgent)
+  if (known !== undefined) return known
   const tokens: string[] = []
+  let isAfterProduct = false
   for (const part of userAgent.slice(0, claimCharsMax).split(/[ ,;()]+/)) {
-    if (tokens.length < clientTokensMax && isProductToken(part)) tokens.push(part)
+    const isProduct = isProductToken(part)
+    const isWanted = isProduct || (isAfterProduct && /^\d{1,6}(\.\d{1,6}){1,2}$/.test(part))
+    if (isWanted && tokens.length < clientTokensMax) tokens.push(part)
+    isAfterProduct = isProduct
   }
-  return tokens.length === 0 ? null : tokens.join(' ')
+  const client = tokens.length === 0 ? null : tokens.join(' ')
+  if (knownAgents.size < knownAgentsMax && userAgent.length <= claimCharsMax) {
+    knownAgents.set(userAgent, client)
+  }
+  return client
 }
 
 interface MetadataIdentity {

@@ -38,7 +38,7 @@ export const defaultLimits: CaptureLimits = {
   outputBlocksMax: 4096,
   requestBlocksMax: 200_000,
   namesMax: 128,
-  referencesMax: 64,
+  referencesMax: 32,
   prefixBytesMin: 16 * 1024,
   prefixEntriesMax: 1024,
   prefixCacheBytesMax: 64 * 1024 * 1024,
@@ -53,4 +53,4 @@ export const nestingMax = 200
 /** `anthropic-beta` values, models and usage iterations kept in a record. */
 export const betasMax = 32
 export const modelsMax = 16
-export const iterationsMax = 32
+export const iterationsMax = 16

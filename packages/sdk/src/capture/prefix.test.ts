@@ -112,6 +112,10 @@ describe('a remembered conversation', () => {
 
   test.each([
     ['a comma before the closing bracket', (text: string) => text.replace(']', ',]')],
+    [
+      'a comma after the last known message',
+      (text: string) => text.replace(/,\{"role":"b"[^}]*\}/, ','),
+    ],
     ['no comma between messages', (text: string) => text.replace('},{"role":"b"', '}{"role":"b"')],
     ['a second list of messages', (text: string) => text.replace(/\}$/, ',"messages":[]}')],
     [

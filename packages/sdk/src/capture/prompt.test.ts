@@ -58,7 +58,11 @@ function without(value: unknown, ...names: string[]): Record<string, unknown> {
 function specifiedSkeleton(body: Record<string, unknown>): string {
   const skeleton = without(
     body,
-    ...['cache_control', 'diagnostics', 'fallback_credit_token', 'metadata', 'stream'],
+    'cache_control',
+    'diagnostics',
+    'fallback_credit_token',
+    'metadata',
+    'stream',
   )
   const { messages, mcp_servers: servers, system, tools } = skeleton
   if ('system' in skeleton) skeleton['system'] = specifiedContent(system)
