@@ -58,7 +58,7 @@ async function run(options: BenchOptions): Promise<void> {
   if (!(seconds > 0 && seconds <= secondsMax)) {
     throw new CommandError('usage', `--seconds is 1 … ${secondsMax}. Nothing was measured.`)
   }
-  const dataDir = dataDirOf(options)
+  const dataDir = await dataDirOf(options)
   const parent = (await isDirectory(dataDir)) ? dataDir : process.cwd()
   const directory = join(parent, `.bench-${process.pid}`)
   const terminal = processTerminal()

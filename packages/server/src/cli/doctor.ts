@@ -68,7 +68,7 @@ async function run(options: DoctorOptions): Promise<void> {
 async function examine(options: DoctorOptions): Promise<Diagnosis[]> {
   let config: Config
   try {
-    config = readConfig(options)
+    config = await readConfig(options)
   } catch (error) {
     if (!isAuditError(error, 'ERR_CONFIG_INVALID')) throw error
     return [problem('configuration', error.message, 'Correct the file; nothing starts until then.')]

@@ -36,7 +36,7 @@ export function register(program: Command): void {
 }
 
 async function run(options: { dataDir?: string; json?: boolean }): Promise<void> {
-  const config = readConfig(options)
+  const config = await readConfig(options)
   const gateway = await startGateway({ config })
   const stopped = stopRequested()
   const { url } = gateway

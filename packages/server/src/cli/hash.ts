@@ -74,7 +74,7 @@ async function keyedDigests(
   sha256: Uint8Array,
   options: { dataDir?: string },
 ): Promise<KeyedDigest[]> {
-  const dataDir = dataDirOf(options)
+  const dataDir = await dataDirOf(options)
   // The vault makes a key where there is none; looking must not.
   if (!(await isFile(join(dataDir, 'keys', 'hash-tenant.json')))) return []
   try {

@@ -7,7 +7,6 @@ import { access, constants, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import type { Entry } from '@affidavit/format'
-import { resolveHandles } from '../vault/resolve.ts'
 import type { InstancePlace } from './settings.ts'
 import { isInteraction } from './record-line.ts'
 
@@ -35,6 +34,7 @@ export async function resolveNames(
     () => false,
   )
   if (!isReadable) return { names: {}, keyNeeded: entry.user_id === null ? undefined : keyPath }
+  const { resolveHandles } = await import('../vault/resolve.ts')
   const resolved = await withKeyAt(keyPath, options.instance, (root) =>
     resolveHandles(root, options.instance.name, handles),
   )

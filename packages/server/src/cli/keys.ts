@@ -76,7 +76,7 @@ async function createKey(
     ...(application === undefined ? {} : { application }),
   }
   const sources = { clock: systemClock, random: (bytes: number) => randomBytes(bytes) }
-  const { key, text } = createGatewayKey(keysPath(options), named, sources)
+  const { key, text } = createGatewayKey(await keysPath(options), named, sources)
   const terminal = processTerminal()
   if (options.json === true) {
     await terminal.print(`${JSON.stringify({ key: text, ...wireOf(key) })}\n`)
@@ -87,7 +87,7 @@ async function createKey(
 }
 
 async function listKeys(options: KeyOptions): Promise<void> {
-  const keys = listGatewayKeys(keysPath(options))
+  const keys = listGatewayKeys(await keysPath(options))
   const terminal = processTerminal()
   if (options.json === true) {
     await terminal.print(`${JSON.stringify({ keys: keys.map(wireOf) })}\n`)
@@ -114,7 +114,7 @@ async function listKeys(options: KeyOptions): Promise<void> {
 }
 
 async function revokeKey(id: string, options: KeyOptions): Promise<void> {
-  const key = revokeGatewayKey(keysPath(options), id.replace(/^afk_/, ''), systemClock)
+  const key = revokeGatewayKey(await keysPath(options), id.replace(/^afk_/, ''), systemClock)
   if (key === undefined) {
     throw new CommandError(
       'notFound',
@@ -126,8 +126,8 @@ async function revokeKey(id: string, options: KeyOptions): Promise<void> {
   else await terminal.print(`${key.id} is revoked; it stood for ${whomOf(key)}.\n`)
 }
 
-function keysPath(options: KeyOptions): string {
-  const { dataDir, instance } = readConfig(options)
+async function keysPath(options: KeyOptions): Promise<string> {
+  const { dataDir, instance } = await readConfig(options)
   return gatewayKeysPath(dataDir, instance)
 }
 

@@ -76,8 +76,10 @@ export async function createProgram(
       )
     },
   })
-  const named = commands[parameters[0] ?? '']
-  const loaders = named === undefined ? Object.values(commands) : [named]
+  const [first = ''] = parameters
+  const named = commands[first]
+  const all = first === '--version' ? [] : Object.values(commands)
+  const loaders = named === undefined ? all : [named]
   for (const load of loaders) (await load()).register(program)
   for (const command of program.commands) inherit(command, program)
   return program

@@ -6,7 +6,7 @@
  */
 import { lstat, readdir } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
-import { type Config, loadConfig, processSources } from '../base/config.ts'
+import type { Config } from '../base/config.ts'
 import { CommandError } from './exit.ts'
 
 /** Text of `--data-dir` in the help of every command that takes it. */
@@ -32,15 +32,17 @@ export interface InstancePlace {
  *
  * @throws AuditError `ERR_CONFIG_INVALID`
  */
-export function readConfig(options: { dataDir?: string }): Config {
+export async function readConfig(options: { dataDir?: string }): Promise<Config> {
+  // The schema is most of what a command would load; who names a directory does not wait for it.
+  const { loadConfig, processSources } = await import('../base/config.ts')
   const sources = processSources()
   if (options.dataDir === undefined) return loadConfig(sources)
   return loadConfig({ ...sources, env: { ...sources.env, AFFIDAVIT_DATA_DIR: options.dataDir } })
 }
 
 /** The data directory. A `--data-dir` is enough: reading a copy needs no configuration. */
-export function dataDirOf(options: { dataDir?: string }): string {
-  return options.dataDir === undefined ? readConfig({}).dataDir : resolve(options.dataDir)
+export async function dataDirOf(options: { dataDir?: string }): Promise<string> {
+  return options.dataDir === undefined ? (await readConfig({})).dataDir : resolve(options.dataDir)
 }
 
 /**

@@ -43,7 +43,7 @@ export function register(program: Command): void {
 }
 
 async function run(options: StartOptions): Promise<void> {
-  const config = readConfig(options)
+  const config = await readConfig(options)
   const terminal = processTerminal()
   const missing = await missingKeys(config)
   let isFirst = true

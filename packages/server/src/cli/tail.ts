@@ -69,7 +69,7 @@ async function run(options: TailOptions): Promise<void> {
   const count = parseLines(options.lines)
   const isSelected = ({ entry }: FedEntry) =>
     isShown(entry) && (sinceMs === undefined || writtenMs(entry) >= sinceMs)
-  const places = await findInstances(dataDirOf(options))
+  const places = await findInstances(await dataDirOf(options))
   const write = createWriter(options)
   const feeds: InstanceFeed[] = []
   for (const place of places) {

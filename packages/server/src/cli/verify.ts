@@ -89,7 +89,7 @@ async function run(path: string | undefined, options: VerifyOptions): Promise<vo
     await verifyRecord(options, trust)
     return
   }
-  const target = await findTarget(path ?? dataDirOf(options))
+  const target = await findTarget(path ?? (await dataDirOf(options)))
   const held = await Promise.all(options.checkpoint.map(readHeld))
   const findings = createFindingList()
   const terminal = processTerminal()

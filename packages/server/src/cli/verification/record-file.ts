@@ -46,7 +46,7 @@ export async function findRecord(
   eventId: string,
   options: { dataDir?: string },
 ): Promise<FoundRecord> {
-  const dataDir = dataDirOf(options)
+  const dataDir = await dataDirOf(options)
   if (!eventIdPattern.test(eventId)) {
     throw new AuditError(
       'ERR_RECORD_NOT_FOUND',
@@ -115,7 +115,7 @@ export async function policyForReceipt(
 }
 
 async function ownKey(origin: string, options: { dataDir?: string }) {
-  const instances = await findInstances(dataDirOf(options)).catch(() => [])
+  const instances = await findInstances(await dataDirOf(options)).catch(() => [])
   for (const { directory } of instances) {
     const logs = await (await openLedgerReader(directory)).logs()
     const log = logs.find((one) => one.origin === origin)
