@@ -64,7 +64,7 @@ const catalogue = {
   truncated: 'a body that lacks its second half: the peer closes, without a reset',
   slow_first_byte: 'the answer begins late',
   slow_drip: 'every event comes late',
-  never_end: 'message_stop was sent, but the response stays open',
+  never_end: 'message_stop was sent, but the stream stays open; JSON requests are answered well',
   hang: 'no answer at all, until the caller gives up',
   empty_body: 'status 200 and no body',
   no_content: 'status 204',

@@ -1,12 +1,12 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Answer, answerTo, type Block } from './answer.ts'
+import { type Answer, answerTo } from './answer.ts'
 import { openLibrary } from './library.ts'
 import { type Mode, modes } from './modes.ts'
 import { parsePrompt, type Prompt } from './prompt.ts'
 import { createSeeded } from './seeded.ts'
 import { framesOf, sliceWellFormed } from './stream.ts'
-import { asObject, eventsIn, messagesBody } from './testing.ts'
+import { asObject, eventsIn, messageFrom, messagesBody } from './testing.ts'
 
 const library = openLibrary()
 
@@ -28,57 +28,6 @@ function answer(mode: Mode, fields: Readonly<Record<string, unknown>> = {}): Ans
 
 function stream(made: Answer, mode: Mode): string {
   return framesOf(made, { mode, seeded: createSeeded('pieces'), deltaChars: 24 }).join('')
-}
-
-/** Puts a message together from the events of its stream, as the official SDK does. */
-function assembled(events: readonly Record<string, unknown>[]): {
-  content: Block[]
-  stopReason: unknown
-  usage: Record<string, unknown>
-} {
-  const content: Record<string, unknown>[] = []
-  const json = new Map<number, string>()
-  let usage: Record<string, unknown> = {}
-  let stopReason: unknown = null
-  for (const event of events) {
-    const index = Number(event['index'])
-    const block = content[index] ?? {}
-    if (event['type'] === 'message_start') usage = asObject(asObject(event['message'])['usage'])
-    if (event['type'] === 'content_block_start') content.push(asObject(event['content_block']))
-    if (event['type'] === 'message_delta') {
-      stopReason = asObject(event['delta'])['stop_reason']
-      const news = Object.entries(asObject(event['usage'])).filter(([, value]) => value !== null)
-      usage = { ...usage, ...Object.fromEntries(news) }
-    }
-    if (event['type'] === 'content_block_stop' && json.has(index)) {
-      block['input'] = JSON.parse(json.get(index) ?? '')
-    }
-    if (event['type'] !== 'content_block_delta') continue
-    const delta = asObject(event['delta'])
-    if (delta['type'] === 'text_delta') append(block, 'text', delta)
-    if (delta['type'] === 'thinking_delta') append(block, 'thinking', delta)
-    if (delta['type'] === 'signature_delta') block['signature'] = delta['signature']
-    if (delta['type'] === 'input_json_delta') {
-      json.set(index, (json.get(index) ?? '') + String(delta['partial_json']))
-    }
-    if (delta['type'] === 'citations_delta') {
-      const known = Array.isArray(block['citations']) ? block['citations'] : []
-      block['citations'] = [...known, delta['citation']]
-    }
-  }
-  return {
-    content: content.map((block) => ({ ...block, type: String(block['type']) })),
-    stopReason,
-    usage,
-  }
-}
-
-function append(
-  block: Record<string, unknown>,
-  name: string,
-  delta: Readonly<Record<string, unknown>>,
-): void {
-  block[name] = String(block[name]) + String(delta[name])
 }
 
 describe('the grammar of streams', () => {
@@ -104,17 +53,18 @@ describe('the grammar of streams', () => {
     (mode) => {
       const fields = { thinking: { type: 'enabled', budget_tokens: 1024 } }
       const made = answer(mode, fields)
-      const { content, stopReason, usage } = assembled(eventsIn(stream(made, mode)))
-      expect(content).toEqual(made.content)
-      expect(stopReason).toBe(made.stopReason)
-      expect(usage['output_tokens']).toBe(made.outputTokens)
+      const message = messageFrom(eventsIn(stream(made, mode)))
+      expect(message['content']).toEqual(made.content)
+      expect(message['stop_reason']).toBe(made.stopReason)
+      expect(message['model']).toBe(made.model)
+      expect(asObject(message['usage'])['output_tokens']).toBe(made.outputTokens)
     },
   )
 
   test('a tool call that max_tokens cuts has JSON that does not parse', () => {
     const made = answer('partial_tool_json')
-    const events = eventsIn(stream(made, 'partial_tool_json'))
-    expect(() => assembled(events)).toThrow(SyntaxError)
+    const message = messageFrom(eventsIn(stream(made, 'partial_tool_json')))
+    expect(message['content']).toMatchObject([{ input: { invalid: made.partialInput } }])
   })
 
   test('usage grows and is final in the last delta', () => {

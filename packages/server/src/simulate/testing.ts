@@ -111,12 +111,88 @@ export function valuesOf(rawHeaders: readonly string[], name: string): string[] 
   )
 }
 
-/** The `data:` objects of a stream, in order. */
+/** The `data:` objects of a stream, in order, in any spelling; what is no JSON object is left out. */
 export function eventsIn(stream: string): Record<string, unknown>[] {
-  return stream
-    .split('\n\n')
-    .flatMap((frame) => /^data: (.*)$/m.exec(frame)?.slice(1) ?? [])
-    .map((text) => asObject(JSON.parse(text)))
+  const lines = stream.replace(/^\uFEFF/, '').replaceAll(/\r\n?/g, '\n')
+  return lines.split('\n\n').flatMap((frame) => {
+    const data = [...frame.matchAll(/^data: ?(.*)$/gm)].map(([, text]) => text)
+    try {
+      return [asObject(JSON.parse(data.join('\n')))]
+    } catch {
+      return []
+    }
+  })
+}
+
+/** A message put together from the events of its stream, as a client would. */
+export function messageFrom(events: readonly Record<string, unknown>[]): Record<string, unknown> {
+  let message: Record<string, unknown> = {}
+  const content: Record<string, unknown>[] = []
+  const json = new Map<unknown, string>()
+  for (const event of events) {
+    const block = content[Number(event['index'])] ?? {}
+    switch (event['type']) {
+      case 'message_start':
+        message = { ...asObject(event['message']), content }
+        break
+      case 'content_block_start':
+        content.push({ ...asObject(event['content_block']) })
+        break
+      case 'content_block_delta':
+        applyDelta(block, asObject(event['delta']), (text) =>
+          json.set(event['index'], (json.get(event['index']) ?? '') + text),
+        )
+        break
+      case 'content_block_stop':
+        if (json.has(event['index'])) block['input'] = parsed(json.get(event['index']) ?? '')
+        break
+      case 'message_delta': {
+        const news = Object.entries(asObject(event['usage'])).filter(([, value]) => value !== null)
+        const usage = { ...asObject(message['usage']), ...Object.fromEntries(news) }
+        message = { ...message, ...asObject(event['delta']), usage }
+        break
+      }
+      default:
+    }
+  }
+  const hop = content.findLast(({ type }) => type === 'fallback')
+  return hop === undefined ? message : { ...message, model: asObject(hop['to'])['model'] }
+}
+
+function applyDelta(
+  block: Record<string, unknown>,
+  delta: Readonly<Record<string, unknown>>,
+  addJson: (text: string) => void,
+): void {
+  switch (delta['type']) {
+    case 'text_delta':
+      block['text'] = String(block['text']) + String(delta['text'])
+      break
+    case 'thinking_delta':
+      block['thinking'] = String(block['thinking']) + String(delta['thinking'])
+      break
+    case 'signature_delta':
+      block['signature'] = delta['signature']
+      break
+    case 'input_json_delta':
+      addJson(String(delta['partial_json']))
+      break
+    case 'citations_delta': {
+      const known: unknown = block['citations']
+      block['citations'] = [...(Array.isArray(known) ? known : []), delta['citation']]
+      break
+    }
+    default:
+  }
+}
+
+/** Tool input; text that is no JSON is returned as `{ invalid: text }`. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return { invalid: text }
+  }
 }
 
 /** `value`, which is an object. */
