@@ -1,0 +1,96 @@
+import { canonicalize, leafHash, stampEntry, toHex, utf8Encode } from '@affidavit/format'
+import * as fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import {
+  addEntry,
+  closeBatch,
+  createBatchMemory,
+  hashLastEntry,
+  openBatch,
+  sealBatch,
+} from './batch.ts'
+import { firstFrameHash, readFrame } from './frame.ts'
+import { instanceKeyOf } from './key.ts'
+import { createLogTable } from './logs.ts'
+import type { WalPosition } from './wal.ts'
+
+const writer = { epoch: 1, id: '0'.repeat(16), log: 'a/2026q4', prev: '0'.repeat(64), seq: 0 }
+const stamp = stampEntry('{"":0}', writer).slice(5)
+const key = instanceKeyOf(new Uint8Array(32))
+const table = createLogTable({ name: 'a/b', directory: '/', key, sealed: new Map() })
+const placeholder = {
+  log: table.open('a/2026q4'),
+  origin: '',
+  leafIndex: 0,
+  leafHash: new Uint8Array(32),
+  opens: undefined,
+  closes: undefined,
+}
+const start: WalPosition = { segment: '', offset: 0, index: 0, frameHash: firstFrameHash }
+
+describe('a batch', () => {
+  test('encodes body and stamp as if they had been one text, and hashes the leaf', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.string({ unit: 'grapheme', minLength: 1 }), { minLength: 1 }),
+        (texts) => {
+          const memory = createBatchMemory()
+          const batch = openBatch(memory, 200_000)
+          for (const text of texts) {
+            const body = canonicalize({ text: text.replaceAll(/\p{Surrogate}/gu, '?') })
+            const entry = addEntry(batch, body, stamp)
+            const expected = utf8Encode(stampEntry(body, writer))
+            if (entry === undefined) throw new Error('no room')
+            expect(toHex(entry)).toBe(toHex(expected))
+            expect(hashLastEntry(batch, entry)).toBe(toHex(leafHash(expected)))
+          }
+        },
+      ),
+    )
+  })
+
+  test('is a frame of all its entries, and the next one does not touch it', () => {
+    const memory = createBatchMemory()
+    const frames = []
+    let position = start
+    for (let number = 0; number < 300; number++) {
+      const batch = openBatch(memory, 3000)
+      const body = canonicalize({ number, pad: 'x'.repeat(number * 7) })
+      const made = [addEntry(batch, body, stamp), addEntry(batch, body, stamp)]
+      for (const entry of made) {
+        if (entry === undefined) throw new Error('no room')
+        hashLastEntry(batch, entry)
+        batch.entries.push({ ...placeholder, entry })
+      }
+      closeBatch(memory, batch)
+      const frame = sealBatch(batch, position, number)
+      position = { ...position, index: position.index + 2, frameHash: frame.hash }
+      frames.push({ frame, body })
+    }
+    let previous: Uint8Array = firstFrameHash
+    for (const [number, { frame, body }] of frames.entries()) {
+      const read = readFrame(frame.bytes, 0)
+      expect(read).toMatchObject({ firstIndex: number * 2, count: 2, timeMicros: number })
+      expect(toHex(read?.previousHash ?? new Uint8Array())).toBe(toHex(previous))
+      const expected = toHex(utf8Encode(stampEntry(body, writer)))
+      expect(read?.entries.map(toHex)).toEqual([expected, expected])
+      previous = frame.hash
+    }
+  })
+
+  test('that is full says so and is as before', () => {
+    const memory = createBatchMemory()
+    const batch = openBatch(memory, 60_000)
+    const body = canonicalize({ pad: 'x'.repeat(60_000) })
+    const entries = []
+    for (let entry = addEntry(batch, body, stamp); entry; entry = addEntry(batch, body, stamp)) {
+      hashLastEntry(batch, entry)
+      batch.entries.push({ ...placeholder, entry })
+      entries.push(toHex(entry))
+    }
+    expect(entries).toHaveLength(4)
+    closeBatch(memory, batch)
+    const { bytes } = sealBatch(batch, start, 0)
+    expect(readFrame(bytes, 0)?.entries.map(toHex)).toEqual(entries)
+  })
+})
