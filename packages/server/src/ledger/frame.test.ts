@@ -1,5 +1,6 @@
-import { toHex, utf8Encode } from '@affidavit/format'
+import { toHex, utf8Decode, utf8Encode } from '@affidavit/format'
 import * as fc from 'fast-check'
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import {
   firstFrameHash,
@@ -33,7 +34,7 @@ const someEntries = fc.array(fc.uint8Array({ minLength: 1, maxLength: 40 }), {
 
 describe('a frame', () => {
   test('has the bytes of the specification', () => {
-    // docs/spec/wal.md works this example out; the hash is from another program.
+    // The hash is from another program.
     const { bytes } = frameOf([utf8Encode('{"a":1}'), utf8Encode('{"b":2}')], {
       firstIndex: 7,
       timeMicros: 1_795_442_400_000_001,
@@ -51,6 +52,14 @@ describe('a frame', () => {
         '00077b2262223a327d' +
         'f40015f93750196c71af7fc0ae4c9610ef2d900f938a6a9c84ca3ea329c41306',
     )
+  })
+
+  test('of the example is in the specification', () => {
+    const page = readFileSync(new URL('../../../../docs/spec/wal.md', import.meta.url), 'utf8')
+    const [, example = ''] = /### Example\n[^`]*```\n([0-9a-f\s]+)```/.exec(page) ?? []
+    const frame = readFrame(Buffer.from(example.replaceAll(/\s/g, ''), 'hex'), 0)
+    expect(frame).toMatchObject({ firstIndex: 7, count: 2, timeMicros: 1_795_442_400_000_001 })
+    expect(frame?.entries.map((entry) => utf8Decode(entry))).toEqual(['{"a":1}', '{"b":2}'])
   })
 
   test('reads back as what it was made of, at any offset', () => {

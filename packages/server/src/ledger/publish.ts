@@ -22,7 +22,7 @@ import type { DurableFiles } from '../store/durable.ts'
 import type { LedgerFs } from '../store/ledger-fs.ts'
 import type { Log } from './logs.ts'
 
-// One checkpoint a second would be 8 million files a quarter; docs/decisions/0004 has the sums.
+// One checkpoint a second would be 8 million files a quarter; docs/decisions/checkpoint-history.md.
 const historyIntervalMs = 600_000
 // What one integration adds to a log at most, within a thousand tiles of its edge.
 const grownMax = 65_536

@@ -51,16 +51,13 @@ describe('a guarded file system', () => {
     const { fs, stop } = guardFs(slow, { operationsMax: 1, stopped })
     const first = fs.list('a')
     const waiting = fs.list('b')
-    let isIdle = false
-    const idle = stop().then(() => {
-      isIdle = true
-    })
+    const idle = stop().then(() => 'idle')
     await settle()
-    expect(isIdle).toBe(false)
+    expect(await Promise.race([idle, Promise.resolve('running')])).toBe('running')
     endOne()
     expect(await first).toEqual(['a'])
     await expect(waiting).rejects.toThrow('stopped')
-    await idle
+    expect(await idle).toBe('idle')
     expect(running()).toBe(0)
     await expect(fs.list('c')).rejects.toThrow('stopped')
     await stop()
