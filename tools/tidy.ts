@@ -57,13 +57,26 @@ export const fileLinesMax = 600
 export const fileLinesMedianMax = 130
 export const fileLinesP95Max = 450
 
-/** Lines of test per line of code that each folder must keep. */
-export const testRatios: Readonly<Record<string, number>> = {
-  'packages/format/src': 1.2,
-  'packages/server/src/ledger': 1.2,
-  'packages/server/src/vault': 1.2,
-  'packages/sdk/src': 0.5,
-  'packages/server/src/gateway': 0.5,
+/**
+ * Lines of test per line of code that each part must keep, comments and blank lines not counted. The
+ * fakes and the crash tests of a part count with it, wherever they are.
+ */
+export const testRatios: readonly (readonly [
+  part: string,
+  ratio: number,
+  folders: readonly string[],
+])[] = [
+  ['format', 1.2, ['packages/format/src']],
+  ['ledger', 1.2, ['packages/server/src/ledger', 'packages/server/src/store', 'test/crash']],
+  ['vault', 1.2, ['packages/server/src/vault']],
+  ['sdk', 0.5, ['packages/sdk/src']],
+  ['gateway', 0.5, ['packages/server/src/gateway']],
+]
+
+/** Lines of `text` that are neither blank nor comment. */
+export function codeLines(text: string): number {
+  const lines = text.replace(/\/\*[\s\S]*?\*\//g, '').split('\n')
+  return lines.filter((line) => line.trim() !== '' && !line.trim().startsWith('//')).length
 }
 
 /** Reads every TypeScript file below the packages, test, tools, bench and examples folders. */
@@ -110,7 +123,7 @@ export function complaintsAbout(file: SourceFile): string[] {
   if (file.lines > fileLinesMax && longFiles[file.path] === undefined && !isTest(file)) {
     say(`${file.lines} lines; the limit is ${fileLinesMax}`)
   }
-  if (!isShipped(file)) return complaints
+  if (!isShipped(file) || file.path.endsWith('.d.ts')) return complaints
   if (!/^(#!.*\n)?\/\*\*[\s\S]*?@module/.test(file.text))
     say('does not open with a @module docstring')
   if (file.path.endsWith('/index.ts') && !/^packages\/\w+\/src\/index\.ts$/.test(file.path)) {

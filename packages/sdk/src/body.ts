@@ -41,7 +41,7 @@ export async function readRequestBody(body: unknown): Promise<RequestBody> {
   if (body instanceof ReadableStream) return digestWhileRead(body)
   if (isAsyncIterable(body)) return digestWhileRead(streamOf(body))
   // What is left `fetch` turns into text (`String(body)`), and so do we.
-  return bytesBody(Buffer.from([body].join(''), 'utf8'))
+  return bytesBody(Buffer.from(String(body), 'utf8'))
 }
 
 function bytesBody(bytes: Uint8Array): RequestBody {
