@@ -90,7 +90,11 @@ export class Delivery {
   breakOff(sendHeld: boolean): void {
     const response = this.#response
     const { socket } = response
-    if (socket === null || socket.destroyed) return
+    if (socket === null || socket.destroyed) {
+      // A pipelined request whose turn has not come: its connection breaks when it does.
+      response.destroy()
+      return
+    }
     if (sendHeld) {
       this.sendHead(false)
       for (const bytes of this.#held) response.write(bytes)

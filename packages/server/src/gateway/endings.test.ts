@@ -163,6 +163,47 @@ describe('the upstream breaks off', () => {
     expect(completed()).toMatchObject({ end_state: 'upstream_cut', response: { bytes: 5 } })
   })
 
+  test('of the second of two pipelined requests: the first answer is whole, and comes first', async () => {
+    let finishFirst = () => {}
+    upstream.answer = ({ socket }) => {
+      if (upstream.requests.length > 1) socket.destroy()
+      else finishFirst = () => socket.write(jsonAnswer)
+    }
+    await start()
+    const caller = await callRaw(gateway.port)
+    caller.send(messageRequest({ close: false }) + messageRequest({ close: false }))
+    await upstream.received(2)
+    finishFirst()
+    await caller.until('502')
+    const text = caller.text()
+    expect(text.indexOf(messageJson)).toBeGreaterThan(0)
+    expect(text.indexOf('HTTP/1.1 502')).toBeGreaterThan(text.indexOf(messageJson))
+    caller.socket.destroy()
+  })
+
+  test('of a pipelined stream whose turn has not come: its connection breaks when it does', async () => {
+    let finishFirst = () => {}
+    upstream.answer = ({ socket }) => {
+      if (upstream.requests.length === 1) {
+        finishFirst = () => socket.write(jsonAnswer)
+        return
+      }
+      socket.write(streamHead)
+      socket.write(chunked(streamFrames[0] ?? ''))
+      socket.end()
+    }
+    await start()
+    const caller = await callRaw(gateway.port)
+    const appended = gateway.ledger.appended('interaction.completed')
+    caller.send(messageRequest({ close: false }) + messageRequest({ close: false, stream: true }))
+    await appended
+    await new Promise((resolve) => setImmediate(resolve))
+    finishFirst()
+    await caller.closed
+    expect(caller.text()).toContain(messageJson)
+    expect(caller.text()).not.toContain('message_stop')
+  })
+
   test('towards a caller of HTTP/1.0, whose messages have no frame: its connection is reset', async () => {
     beginStream(3)
     await start()

@@ -124,7 +124,6 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #receive(chunk: Buffer): void {
-    // After a refusal the rest of the body is read and dropped, so that the caller gets to the answer.
     if (this.#phase !== 'receiving') return
     const { limits, bodies } = this.#gateway
     this.#bodyBytes += chunk.length

@@ -8,7 +8,7 @@
  *
  * @module
  */
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AuditErrorCode } from '@affidavit/format'
 import { eventIdHeader } from './headers.ts'
 
@@ -75,7 +75,6 @@ export const refusals = {
     message:
       'Affidavit: the request body is larger than gateway.limits.request_body_bytes. Nothing was forwarded.',
     retry: false,
-    close: true,
   },
   overloaded: {
     status: 429,
@@ -124,7 +123,14 @@ export function auditUnavailable(code: AuditErrorCode, answerLost: boolean): Ref
   }
 }
 
-/** Sends `refusal`; the head must not have been sent. */
+/** Bytes of a refused body that are read and dropped at most. */
+export const discardedBytesMax = 1024 * 1024 * 1024
+
+/**
+ * Sends `refusal`; the head must not have been sent. The whole answer goes out at once, but its end waits
+ * until the caller has sent its request, which is read and dropped: one that writes everything before it
+ * reads would otherwise see a broken connection instead.
+ */
 export function sendRefusal(response: ServerResponse, refusal: Refusal, eventId?: string): void {
   const { type, message } = refusal
   const body = Buffer.from(JSON.stringify({ type: 'error', error: { type, message } }), 'utf8')
@@ -144,5 +150,19 @@ export function sendRefusal(response: ServerResponse, refusal: Refusal, eventId?
   if (eventId !== undefined) headers.push(eventIdHeader, eventId)
   if (refusal.close === true) headers.push('connection', 'close')
   response.writeHead(refusal.status, headers)
-  response.end(body)
+  if (response.req.complete) {
+    response.end(body)
+    return
+  }
+  response.write(body)
+  endAfterRequest(response.req, response)
+}
+
+function endAfterRequest(request: IncomingMessage, response: ServerResponse): void {
+  let bytes = 0
+  request.on('end', () => response.end())
+  request.on('data', (chunk: Buffer) => {
+    bytes += chunk.length
+    if (bytes > discardedBytesMax) request.socket.destroy()
+  })
 }

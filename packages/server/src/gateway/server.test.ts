@@ -246,7 +246,8 @@ describe('limits', () => {
     await start({ limits: { request_body_bytes: 1024 } })
     const caller = await callRaw(gateway.port)
     caller.send('POST /v1/messages HTTP/1.1\r\nHost: g\r\ncontent-length: 1025\r\n\r\n')
-    await caller.closed
+    await caller.until('request_too_large')
+    caller.socket.destroy()
     const answer = parseAnswer(caller.received())
     expect(answer.status).toBe(413)
     expect(JSON.parse(answer.body.toString()).error.type).toBe('request_too_large')
@@ -264,6 +265,26 @@ describe('limits', () => {
     expect(upstream.requests).toHaveLength(0)
     caller.socket.destroy()
   })
+
+  test.each(['content-length: 20000000', 'transfer-encoding: chunked'])(
+    'a caller that writes all of it before it reads still gets the answer (%s)',
+    async (framing) => {
+      await start({ limits: { request_body_bytes: 1024 } })
+      const caller = await callRaw(gateway.port)
+      caller.send(
+        `POST /v1/messages HTTP/1.1\r\nHost: g\r\nconnection: close\r\n${framing}\r\n\r\n`,
+      )
+      caller.socket.pause()
+      const body = Buffer.alloc(20_000_000, 'x')
+      const bytes = framing.startsWith('content')
+        ? body
+        : Buffer.concat([chunked(body), Buffer.from('0\r\n\r\n')])
+      await new Promise((resolve) => caller.socket.write(bytes, resolve))
+      caller.socket.resume()
+      expect(await caller.closed).toBe('end')
+      expect(parseAnswer(caller.received()).status).toBe(413)
+    },
+  )
 
   test('a body of exactly the limit passes', async () => {
     await start({ limits: { request_body_bytes: 1024 } })

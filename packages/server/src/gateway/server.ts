@@ -91,7 +91,11 @@ function accept(
   state.silent.delete(request.socket)
   const path = normalizeTarget(request)
   if (state.isDraining) response.shouldKeepAlive = false
-  if (path === undefined) return refuse(options, response, refusals.malformedRequest)
+  const refuse = (refusal: Refusal) => {
+    options.context.metrics.refused(refusal.code)
+    sendRefusal(response, refusal)
+  }
+  if (path === undefined) return refuse(refusals.malformedRequest)
   if (path.startsWith(ownPrefix)) return answerOwn(options, state, request, response)
   if (path === probePath && (request.method === 'HEAD' || request.method === 'GET')) {
     // Claude Code's connectivity probe carries no content: answered here, not recorded.
@@ -100,19 +104,19 @@ function accept(
   }
   const { context } = options
   const refusal = overloadOf(context, request)
-  if (refusal !== undefined) return refuse(options, response, refusal)
+  if (refusal !== undefined) return refuse(refusal)
   const caller = readCaller(request.rawHeaders, options.keys)
-  if (caller === undefined) return refuse(options, response, refusals.badGatewayKey)
+  if (caller === undefined) return refuse(refusals.badGatewayKey)
   if (caller.key === null && options.requireGatewayKey) {
-    return refuse(options, response, refusals.gatewayKeyRequired)
+    return refuse(refusals.gatewayKeyRequired)
   }
   if (caller.key !== null && !caller.bringsProviderKey && context.providerKey === null) {
-    return refuse(options, response, refusals.noProviderKey)
+    return refuse(refusals.noProviderKey)
   }
   const policy = options.policies.of(caller.key?.application ?? null)
   const { closedBy } = context.store
   if (closedBy !== undefined && !policy.failOpen) {
-    return refuse(options, response, auditUnavailable(closedBy, false))
+    return refuse(auditUnavailable(closedBy, false))
   }
   const isDenied =
     options.unknownPaths === 'deny' && findRoute(request.method ?? '', path).operation === 'opaque'
@@ -127,15 +131,6 @@ function overloadOf(context: GatewayContext, request: IncomingMessage): Refusal 
     return refusals.bodyTooLarge
   }
   return undefined
-}
-
-function refuse(
-  { context }: GatewayServerOptions,
-  response: ServerResponse,
-  refusal: Refusal,
-): void {
-  context.metrics.refused(refusal.code)
-  sendRefusal(response, refusal)
 }
 
 /** Rewrites an absolute target to its path (RFC 9112 section 3.2.2); `undefined` for any other form. */

@@ -243,9 +243,18 @@ function createRowWriter(file: RingFile, log: Log): RowWriter {
   }
 }
 
-/** UTC month of a moment: `2026-11`. */
+const dayMicros = 86_400_000_000
+let lastDay = -1
+let lastMonth = ''
+
+/** UTC month of a moment: `2026-11`. Asked for several times a request, nearly always of one day. */
 export function monthOf(micros: number): string {
-  return new Date(Math.floor(micros / 1000)).toISOString().slice(0, 7)
+  const day = Math.floor(micros / dayMicros)
+  if (day !== lastDay) {
+    lastMonth = new Date(Math.floor(micros / 1000)).toISOString().slice(0, 7)
+    lastDay = day
+  }
+  return lastMonth
 }
 
 function lookupOf(key: Uint8Array, kind: RingRow['kind'], month: string, name: string): string {
