@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { ed25519 } from '@noble/curves/ed25519.js'
+import { sha512 } from '@noble/hashes/sha2.js'
 import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { concatBytes, fromHex, toHex, utf8Encode } from './bytes.ts'
@@ -28,6 +30,7 @@ afterAll(() => vi.resetModules())
 const bytes = fc.uint8Array({ maxLength: 300 })
 const seeds = fc.uint8Array({ minLength: 32, maxLength: 32 })
 const few = { numRuns: 15 }
+const orderEight = fromHex('26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05')
 
 describe('without node:crypto', () => {
   it('is another instance of the module, which has no platform', async () => {
@@ -96,6 +99,66 @@ describe('without node:crypto', () => {
       }),
       few,
     )
+  })
+})
+
+describe('signatures of a hostile signer', () => {
+  const { Point } = ed25519
+  const order = Point.Fn.ORDER
+  const message = utf8Encode('message')
+  const seed = new Uint8Array(32).fill(6)
+  const publicKey = native.ed25519PublicKey(seed)
+  const honest = native.ed25519Sign(seed, message)
+  const torsion = Point.fromBytes(orderEight)
+  const scalarOf = (encoded: Uint8Array) => BigInt(`0x${toHex(encoded.toReversed())}`)
+  const bytesOf = (scalar: bigint) => fromHex(scalar.toString(16).padStart(64, '0')).toReversed()
+
+  /** A signature with the secret scalar, whose R has a part of low order. */
+  function signWith(lowOrder: typeof torsion, nonce: bigint): Uint8Array {
+    const secret = ed25519.utils.getExtendedPublicKey(seed).scalar
+    const r = Point.BASE.multiply(nonce).add(lowOrder).toBytes()
+    const k = scalarOf(sha512(concatBytes(r, publicKey, message))) % order
+    return concatBytes(r, bytesOf((nonce + k * secret) % order))
+  }
+
+  it('made as an honest one is made verify', () => {
+    const signature = signWith(Point.ZERO, 12_345n)
+    expect(native.ed25519Verify(publicKey, message, signature)).toBe(true)
+    expect(browser.ed25519Verify(publicKey, message, signature)).toBe(true)
+  })
+
+  it('with a part of low order in R are refused by both', () => {
+    for (let times = 1n; times < 8n; times++) {
+      const signature = signWith(torsion.multiplyUnsafe(times), 12_345n)
+      expect(native.ed25519Verify(publicKey, message, signature)).toBe(false)
+      expect(browser.ed25519Verify(publicKey, message, signature)).toBe(false)
+    }
+  })
+
+  it('with a scalar that is not reduced are refused by both', () => {
+    const scalar = scalarOf(honest.subarray(32))
+    for (const other of [scalar + order, scalar + 2n * order, order, 2n ** 256n - 1n]) {
+      const signature = concatBytes(honest.subarray(0, 32), bytesOf(other))
+      expect(native.ed25519Verify(publicKey, message, signature)).toBe(false)
+      expect(browser.ed25519Verify(publicKey, message, signature)).toBe(false)
+    }
+  })
+
+  it('with an R or a scalar of nothing are refused by both', () => {
+    const zero = new Uint8Array(32)
+    for (const r of [zero, Point.ZERO.toBytes(), orderEight, honest.subarray(0, 32)]) {
+      for (const scalar of [zero, bytesOf(1n)]) {
+        const signature = concatBytes(r, scalar)
+        expect(native.ed25519Verify(publicKey, message, signature)).toBe(false)
+        expect(browser.ed25519Verify(publicKey, message, signature)).toBe(false)
+      }
+    }
+  })
+
+  it('are no signatures under a key that is no point', () => {
+    const noPoint = new Uint8Array(32).fill(2)
+    expect(native.ed25519Verify(noPoint, message, honest)).toBe(false)
+    expect(browser.ed25519Verify(noPoint, message, honest)).toBe(false)
   })
 })
 
@@ -197,8 +260,6 @@ describe('public keys', () => {
     key[31] = (key[31] ?? 0) | (sign << 7)
     return key
   }
-  const orderEight = fromHex('26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05')
-
   it.each([
     ['the identity', encode(1n)],
     ['the identity with a sign', encode(1n, 1)],
@@ -217,8 +278,7 @@ describe('public keys', () => {
     )
   })
 
-  it('a key plus a point of low order is refused', async () => {
-    const { ed25519 } = await import('@noble/curves/ed25519.js')
+  it('a key plus a point of low order is refused', () => {
     const honest = ed25519.Point.fromBytes(native.ed25519PublicKey(new Uint8Array(32).fill(1)))
     const mixed = honest.add(ed25519.Point.fromBytes(orderEight))
     expect(() => native.checkPublicKey(mixed.toBytes())).toThrow('low order')

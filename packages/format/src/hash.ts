@@ -10,9 +10,9 @@
  */
 import { ed25519 } from '@noble/curves/ed25519.js'
 import { hmac } from '@noble/hashes/hmac.js'
-import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js'
+import { sha256 as nobleSha256, sha512 } from '@noble/hashes/sha2.js'
 import { assert } from './assert.ts'
-import { fromHex, toHex, utf8Encode } from './bytes.ts'
+import { concatBytes, equalBytes, fromHex, toHex, utf8Encode } from './bytes.ts'
 import { AuditError } from './errors.ts'
 import { nodeCrypto, type NodeKey } from './node-crypto.ts'
 
@@ -132,13 +132,30 @@ export function checkPublicKey(publicKey: Uint8Array): void {
   safeKeys.add(name)
 }
 
+/**
+ * RFC 8032 section 5.1.7 without the factor of eight, comparing encodings of R: the way of Go and
+ * OpenSSL. The library's own `verify` multiplies by eight in either of its modes, and would accept
+ * signatures of a hostile signer that no verifier elsewhere does.
+ */
 function nobleVerify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  const { Point } = ed25519
+  const encodedR = signature.subarray(0, hashBytes)
+  const scalar = littleEndian(signature.subarray(hashBytes))
+  if (scalar >= Point.Fn.ORDER) return false
+  const digest = sha512(concatBytes(encodedR, publicKey, message))
+  const challenge = littleEndian(digest) % Point.Fn.ORDER
   try {
-    // The library's default (ZIP 215) accepts encodings that RFC 8032 and node:crypto do not.
-    return ed25519.verify(signature, message, publicKey, { zip215: false })
+    const key = Point.fromBytes(publicKey, false)
+    const sum = Point.BASE.multiplyUnsafe(scalar).subtract(key.multiplyUnsafe(challenge))
+    return equalBytes(sum.toBytes(), encodedR)
   } catch {
+    // Not a point; what `checkPublicKey` would have refused.
     return false
   }
+}
+
+function littleEndian(bytes: Uint8Array): bigint {
+  return BigInt(`0x${toHex(bytes.toReversed())}`)
 }
 
 function cachedKey(cache: Map<string, NodeKey>, raw: Uint8Array, make: () => NodeKey): NodeKey {
