@@ -11,6 +11,7 @@ export const commands: CommandTable = {
   start: () => import('./start.ts'),
   gateway: () => import('./gateway.ts'),
   simulate: () => import('./simulate.ts'),
+  demo: () => import('./demo.ts'),
   tail: () => import('./tail.ts'),
   show: () => import('./show.ts'),
   verify: () => import('./verify.ts'),

@@ -6,6 +6,7 @@
  */
 import type { Command } from 'commander'
 import { startGateway } from '../processes/gateway.ts'
+import { CommandError, exits } from './exit.ts'
 import { dataDirOption, jsonOption, readConfig } from './settings.ts'
 import { processTerminal } from './terminal.ts'
 
@@ -37,7 +38,10 @@ export function register(program: Command): void {
 
 async function run(options: { dataDir?: string; json?: boolean }): Promise<void> {
   const config = await readConfig(options)
-  const gateway = await startGateway({ config })
+  process.once('uncaughtException', endByFault)
+  const gateway = await startGateway({ config }).catch((error: unknown) => {
+    throw listenFailure(error, config.gateway.listen) ?? error
+  })
   const stopped = stopRequested()
   const { url } = gateway
   if (options.json === true) {
@@ -60,4 +64,28 @@ function stopRequested(): Promise<void> {
     }
     if (process.connected) process.once('disconnect', () => resolve())
   })
+}
+
+/** A fault of ours. Its message may quote anything, so only its name and where it happened are told. */
+function endByFault(error: Error): never {
+  const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line))
+  process.stderr.write(
+    `affidavit: the gateway ended by a fault of its own (${error.name}). Every acknowledged record is ` +
+      'safe; what was open is closed as interrupted by the next start. Report these lines:\n' +
+      `${frames.join('\n')}\n`,
+  )
+  process.exit(exits.failed.code)
+}
+
+function listenFailure(error: unknown, listen: string): CommandError | undefined {
+  if (!(error instanceof Error) || !('syscall' in error) || error.syscall !== 'listen')
+    return undefined
+  const code = 'code' in error ? String(error.code) : error.name
+  const why = code === 'EADDRINUSE' ? 'another process uses it' : code
+  return new CommandError(
+    'failed',
+    `The gateway cannot listen on ${listen}: ${why}. Nothing was recorded by this start. Stop the other ` +
+      'process, or set gateway.listen or AFFIDAVIT_GATEWAY_LISTEN.',
+    { cause: error },
+  )
 }

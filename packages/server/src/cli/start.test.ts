@@ -100,6 +100,20 @@ test('a second gateway on the same directory is refused, and names the first', a
   expect(started.code).toBe(exits.ledger.code)
 })
 
+test('an address that is taken is named, and ends the start', async () => {
+  const first = launch(['gateway', '--json'])
+  const listen = await first.until(/"listening":"http:..([^"]+)"/)
+  const other = join(folder, 'other')
+  const { code, stderr } = await runCommand(['start'], {
+    cwd: folder,
+    env: { AFFIDAVIT_GATEWAY_LISTEN: listen, AFFIDAVIT_DATA_DIR: other },
+  })
+  expect([code, stderr]).toEqual([
+    1,
+    expect.stringContaining(`listen on ${listen}: another process`),
+  ])
+})
+
 test('a gateway whose supervisor is gone ends in order', async () => {
   const { child, until } = launch(['start', '--json'])
   await until(/"listening"/)

@@ -15,7 +15,7 @@ const writableByOthers = 0o022
 const filesMax = 10_000
 
 // Files that must be secret, by their name at any depth.
-const secretNames = /(\.key|^key|\.token|hash-keys\.json|credentials\.jsonl)$/
+const secretNames = /^(.*\.key|key|keys\.json|hash-tenant\.json|subjects\.jsonl)$/
 
 /** Looks at the modes and owners of everything below `dataDir`. `ownId`: the user that runs this. */
 export async function examinePermissions(dataDir: string, ownId: number): Promise<Diagnosis[]> {

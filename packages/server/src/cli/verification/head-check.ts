@@ -119,7 +119,8 @@ export function checkHeadWriter(options: {
 }): Finding[] {
   const { head, chain, where, writerId } = options
   const findings: Finding[] = []
-  if (head.writer.id !== writerId || parseSegmentName(head.wal.segment)?.epoch !== head.epoch) {
+  const isOther = writerId !== undefined && head.writer.id !== writerId
+  if (isOther || parseSegmentName(head.wal.segment)?.epoch !== head.epoch) {
     const what = 'the head names another writer or epoch than its ledger has'
     findings.push({ kind: 'inconsistent', what, where })
   }

@@ -1,5 +1,6 @@
 import { cp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
+import { formatPrivateKey, parsePrivateKey } from '@affidavit/format'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { exits } from '../exit.ts'
 import { makeFolder, makeTestData, type TestData } from '../testing.ts'
@@ -315,6 +316,40 @@ test('interactions that are open are counted, and not wrong', async () => {
   const { findings, ledgers } = await verify(directory)
   expect(summary(findings)).toEqual([])
   expect(ledgers[0]?.chain.open).toBe(3)
+})
+
+test('a log that was agreed on and never published is verified against the head', async () => {
+  const directory = await copy()
+  const log = join(directory, 'gw-1/ledger/logs/financial/2026q4')
+  for (const name of ['checkpoint', 'cp', 'vkey']) await rm(join(log, name), { recursive: true })
+  const { findings, ledgers } = await verify(directory)
+  expect(summary(findings)).toEqual([])
+  expect(ledgers[0]?.notices.map(({ what }) => what)).toContain(
+    'the log was agreed on and is not published yet',
+  )
+})
+
+test('tiles of an integration that was cut short are noticed', async () => {
+  const directory = await copy()
+  const logs = join(directory, 'gw-1/ledger/logs')
+  await cp(join(logs, 'standard/2026q4/tile'), join(logs, 'other/2026q4/tile'), { recursive: true })
+  const { exit, ledgers } = await verify(directory)
+  expect(exit).toBe('ok')
+  expect(ledgers[0]?.notices.map(({ where }) => where)).toContain('gw-1/ledger/logs/other/2026q4')
+})
+
+test('a signing key that is damaged, or another one, shows; one that is not there does not', async () => {
+  const directory = await copy()
+  const path = join(directory, 'gw-1/ledger/key')
+  await flip(path, 40)
+  expect((await verify(directory)).exit).toBe('malformed')
+  await flip(path, 40)
+  const { name, seed } = parsePrivateKey((await readFile(path, 'utf8')).trimEnd())
+  seed[0] = (seed[0] ?? 0) ^ 1
+  await writeFile(path, `${formatPrivateKey({ name, seed })}\n`)
+  expect((await verify(directory)).exit).toBe('signature')
+  await rm(path)
+  expect((await verify(directory)).exit).toBe('ok')
 })
 
 test('every kind of finding has an exit code from 10', () => {

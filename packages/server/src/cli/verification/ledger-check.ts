@@ -13,9 +13,10 @@ import { checkHeadLogs, checkHeadWriter, type VerifiedTree } from './head-check.
 import { type HeadState, readHeadState } from './head-state.ts'
 import { type Notice, translate } from './log-findings.ts'
 import type { LogOutcome } from './log-job.ts'
-import { type LogPlan, planLogs } from './log-plan.ts'
-import { createRuns } from './log-runs.ts'
+import { type LogPlan, planLogs, readVkeyFile } from './log-plan.ts'
+import { createRuns, type LogRuns } from './log-runs.ts'
 import { type LedgerPlace, whereOf } from './places.ts'
+import { contradictKey, readSigningKey, type SigningKey } from './signing-key.ts'
 import { quorumFault, type Trust } from './trust.ts'
 
 /** What was verified of one log. */
@@ -68,7 +69,9 @@ export async function checkLedger(
   const { paths, isPartial } = place
   const state = paths === undefined ? undefined : await readHeadState(paths, root)
   for (const finding of state?.findings ?? []) report(finding)
-  const plans = await planLogs(place, state?.head, options.trust)
+  const signing = readSigningKey(paths, root)
+  const sources = { head: state?.head, trust: options.trust, signingKey: signing.key }
+  const plans = await planLogs(place, sources)
   const writerId = plans.find((plan) => plan.writerId !== undefined)?.writerId
   const total = plans.reduce((sum, plan) => sum + plan.entries, 0)
   const onProgress = (done: number) => options.onProgress?.(done, total)
@@ -77,11 +80,9 @@ export async function checkLedger(
   await chain.merge(runs.sources)
 
   const judged: JudgedLog[] = []
-  for (const plan of plans) {
-    const outcome = plan.vkeys.length === 0 ? undefined : await runs.outcomeOf(plan)
-    judged.push(judgeLog(plan, outcome, options.trust))
-  }
+  for (const plan of plans) judged.push(await judge(plan, runs, options.trust))
   for (const finding of judged.flatMap((log) => log.findings)) report(finding)
+  for (const finding of checkSigningKey(place, signing, root)) report(finding)
   if (state?.head !== undefined && paths !== undefined) {
     const trees = new Map(judged.map(({ path, tree }) => [path, tree]))
     const { head } = state
@@ -111,6 +112,27 @@ interface JudgedLog {
   readonly notices: readonly Notice[]
   readonly tree: VerifiedTree | undefined
   readonly summary?: LogSummary
+}
+
+async function judge(plan: LogPlan, runs: LogRuns, trust: Trust): Promise<JudgedLog> {
+  const { path, place, isUnpublished, vkeys, added } = plan
+  if (isUnpublished && added === undefined) {
+    const what =
+      'the log has files of entries that were not agreed on; the next start writes them again'
+    return { path, findings: [], notices: [{ what, where: place.where }], tree: undefined }
+  }
+  const judged = judgeLog(plan, vkeys.length === 0 ? undefined : await runs.outcomeOf(plan), trust)
+  if (!isUnpublished) return judged
+  const what = 'the log was agreed on and is not published yet'
+  return { ...judged, notices: [{ what, where: place.where }, ...judged.notices] }
+}
+
+function checkSigningKey(place: LedgerPlace, signing: SigningKey, root: string): Finding[] {
+  const { paths, logs } = place
+  if (paths === undefined) return []
+  const keys = logs.map(({ directory }) => readVkeyFile(directory))
+  const published = keys.find((key) => key !== undefined)
+  return [...signing.findings, ...contradictKey(signing.key, published, whereOf(root, paths.key))]
 }
 
 function judgeLog(plan: LogPlan, outcome: LogOutcome | undefined, trust: Trust): JudgedLog {

@@ -13,6 +13,8 @@ export interface AddedCheckpoint {
   /** Path in the log's directory, `cp/<size>`. */
   readonly path: string
   readonly text: string
+  /** False: there is no published checkpoint yet, and this is shown in its place too. */
+  readonly isPublished: boolean
 }
 
 /** Directories in directories: a log has at most `tile/<L>/x###/x###/…`. */
@@ -33,8 +35,9 @@ export function openLogFiles(
       const waiting = gate?.()
       if (waiting !== undefined) await waiting
       const bytes = readAtMost(join(directory, path), bytesMax + 1)
-      if (bytes === undefined && path === added?.path) return Buffer.from(added.text, 'utf8')
-      return bytes
+      if (bytes !== undefined || added === undefined) return bytes
+      const isAdded = path === added.path || (path === 'checkpoint' && !added.isPublished)
+      return isAdded ? Buffer.from(added.text, 'utf8') : undefined
     },
     *list() {
       let isThere = false

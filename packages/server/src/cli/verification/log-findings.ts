@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import {
   type FindingKind as LogFindingKind,
@@ -69,12 +70,18 @@ export function translate(
   const findings: Finding[] = []
   const notices: Notice[] = []
   for (const finding of found) {
+    if (isOvertaken(place, finding)) continue
     const where = join(place.where, finding.where)
     const what = sentences[finding.kind]
     if (isNotice(finding)) notices.push({ what, where })
     else findings.push({ ...translateOne(place, finding), what, where })
   }
   return { findings, notices }
+}
+
+/** Beside a running writer, a file that was replaced can go between being listed and being read. */
+function isOvertaken(place: LogPlace, { kind, where }: LogFinding): boolean {
+  return kind === 'leftover-altered' && !existsSync(join(place.directory, where))
 }
 
 function translateOne(place: LogPlace, found: LogFinding): Omit<Finding, 'what' | 'where'> {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { existsSync, readdirSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import {
   type Checkpoint,
@@ -23,6 +24,7 @@ import { type ChainKey, keyAt } from './facts.ts'
 import { type AddedCheckpoint, readAtMost } from './log-files.ts'
 import type { LedgerPlace, LogPlace } from './places.ts'
 import { factsOfOne } from './scan.ts'
+import { type SigningKey, verifierKeyFor } from './signing-key.ts'
 import { isSameInstance, keysFor, readVkey, type Trust } from './trust.ts'
 
 const checkpointBytesMax = 1_000_000
@@ -42,53 +44,50 @@ export interface LogPlan {
   readonly vkeys: readonly string[]
   /** The head's checkpoint, shown to the verifier as if the log had stored it. */
   readonly added: AddedCheckpoint | undefined
+  /**
+   * Written by an integration that was not agreed on, or not published, before the process died or this
+   * one came: nothing that was ever shown to others.
+   */
+  readonly isUnpublished: boolean
   readonly first: ChainKey | undefined
 }
 
+/** What is known about a ledger when its logs are planned. */
+export interface PlanSources {
+  readonly head: Head | undefined
+  readonly trust: Trust
+  /** The instance's own key, if it can be read. */
+  readonly signingKey?: SigningKey['key']
+}
+
 /** Plans every log of a ledger. */
-export async function planLogs(
-  place: LedgerPlace,
-  head: Head | undefined,
-  trust: Trust,
-): Promise<LogPlan[]> {
-  const keys = place.logs.map(({ directory }) => readVkey(readText(join(directory, 'vkey'))))
+export async function planLogs(place: LedgerPlace, sources: PlanSources): Promise<LogPlan[]> {
+  const keys = place.logs.map(({ directory }) => readVkeyFile(directory))
   const known = keys.filter((key) => key !== undefined)
   return await Promise.all(
-    place.logs.map((log, index) => planLog(log, { head, trust, own: keys[index], known })),
+    place.logs.map((log, index) => planLog(log, { own: keys[index], known }, sources)),
   )
 }
 
-async function planLog(
-  place: LogPlace,
-  {
-    head,
-    trust,
-    own,
-    known,
-  }: {
-    head: Head | undefined
-    trust: Trust
-    own: VerifierKey | undefined
-    known: readonly VerifierKey[]
-  },
-): Promise<LogPlan> {
-  const path = `${basename(dirname(place.directory))}/${basename(place.directory)}`
+async function planLog(place: LogPlace, keys: KnownKeys, sources: PlanSources): Promise<LogPlan> {
+  const { directory } = place
+  const { head } = sources
+  const path = `${basename(dirname(directory))}/${basename(directory)}`
   const agreed = head?.logs.get(path)
-  const published = readCheckpoint(readText(join(place.directory, 'checkpoint')))
-  const entries = Math.max(published?.treeSize ?? 0, agreed?.size ?? 0)
+  const published = readCheckpoint(readText(join(directory, 'checkpoint')))
   // One of three says what log this is; one that was changed has no key, and the next is asked.
-  const origins = [published?.origin, readCheckpoint(agreed?.note)?.origin, own?.name]
-  const candidates = origins.flatMap((origin) => {
-    if (origin === undefined) return []
-    // A log that has lost its key file is held to the key of its sister logs, which is the same.
-    const key = own ?? known.find(({ name }) => isSameInstance(name, origin))
-    return [{ origin, key, vkeys: keysFor(trust, origin, key) }]
-  })
+  const origins = [published?.origin, readCheckpoint(agreed?.note)?.origin, keys.own?.name]
+  const candidates = origins.flatMap((origin) =>
+    origin === undefined ? [] : [{ origin, ...keysOf(origin, keys, sources) }],
+  )
   const chosen = candidates.find(({ vkeys }) => vkeys.length > 0) ?? candidates[0]
-  const added =
-    agreed === undefined
-      ? undefined
-      : { path: storedCheckpointPath(agreed.size), text: agreed.note }
+  const entries = Math.max(published?.treeSize ?? 0, agreed?.size ?? 0)
+  const isUnpublished = head !== undefined && wasNeverShown(directory, agreed?.size)
+  const added = agreed && {
+    path: storedCheckpointPath(agreed.size),
+    text: agreed.note,
+    isPublished: !isUnpublished,
+  }
   return {
     place,
     path,
@@ -98,8 +97,39 @@ async function planLog(
     writerId: chosen?.key && writerIdOf(chosen.key.publicKey),
     vkeys: chosen?.vkeys ?? [],
     added,
-    first: await firstPlace(place.directory, entries),
+    isUnpublished,
+    first: await firstPlace(directory, entries),
   }
+}
+
+/**
+ * Nothing, or nothing but the history's copy of the head's own checkpoint: publication writes that one
+ * first. A log that was shown before has an older one too.
+ */
+function wasNeverShown(directory: string, agreedSize: number | undefined): boolean {
+  if (existsSync(join(directory, 'checkpoint'))) return false
+  const history = join(directory, 'cp')
+  const stored = existsSync(history) ? readdirSync(history).map((name) => `cp/${name}`) : []
+  const own = agreedSize === undefined ? undefined : storedCheckpointPath(agreedSize)
+  return stored.every((path) => path === own)
+}
+
+interface KnownKeys {
+  readonly own: VerifierKey | undefined
+  /** Of all logs of the ledger. */
+  readonly known: readonly VerifierKey[]
+}
+
+/** A log that has no key file is held to the key of its sister logs, which is the same. */
+function keysOf(origin: string, { own, known }: KnownKeys, { trust, signingKey }: PlanSources) {
+  const sister = known.find(({ name }) => isSameInstance(name, origin))
+  const key = own ?? sister ?? verifierKeyFor(signingKey, origin)
+  return { key, vkeys: keysFor(trust, origin, key) }
+}
+
+/** The key that a log's own file shows. */
+export function readVkeyFile(directory: string): VerifierKey | undefined {
+  return readVkey(readText(join(directory, 'vkey')))
 }
 
 /** What the head says about the size of a log; 0 for a log that it does not know. */

@@ -49,7 +49,8 @@ export function createRuns(
     for (const ahead of ordered.slice(next, next + logsAheadMax)) start(ahead)
     return stream
   }
-  const isVerifiable = (plan: LogPlan) => plan.vkeys.length > 0
+  const isVerifiable = ({ vkeys, isUnpublished, added }: LogPlan) =>
+    vkeys.length > 0 && !(isUnpublished && added === undefined)
   return {
     sources: ordered.filter(isVerifiable).map((plan) => sourceOf(plan, () => open(plan), options)),
     outcomeOf(plan) {

@@ -98,7 +98,7 @@ async function chooseLog(target: Target, log: string | undefined, trust: Trust) 
   const names: string[] = []
   for (const ledger of target.ledgers) {
     const head = ledger.paths === undefined ? undefined : await readHead(ledger.paths)
-    const plans = await planLogs(ledger, head, trust)
+    const plans = await planLogs(ledger, { head, trust })
     for (const plan of plans) {
       names.push(plan.origin ?? plan.path)
       if (log === undefined || log === plan.path || log === plan.origin) {

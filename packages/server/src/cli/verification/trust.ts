@@ -23,6 +23,9 @@ import { CommandError } from '../exit.ts'
 /** Where the keys come from. */
 export type Trust = { readonly kind: 'own' } | { readonly kind: 'given'; readonly policy: Policy }
 
+/** A verifier key; its id follows from the rest. */
+type PublicKey = Omit<VerifierKey, 'keyId'>
+
 /**
  * Makes trust from what the command line gave: a policy file's text, verifier keys, or nothing.
  *
@@ -49,7 +52,7 @@ export function createTrust(given: {
  *
  * @param own the key that the log's own file, or a sibling's, has
  */
-export function keysFor(trust: Trust, origin: string, own: VerifierKey | undefined): string[] {
+export function keysFor(trust: Trust, origin: string, own: PublicKey | undefined): string[] {
   const known = trust.kind === 'own' ? (own === undefined ? [] : [own]) : keysOf(trust.policy)
   const named = known.filter((key) => key.name === origin)
   const speaking =
@@ -102,6 +105,6 @@ function instanceOf(origin: string): string | undefined {
   return /^(.+)\/[^/]+\/\d{4}q[1-4]$/.exec(origin)?.[1]
 }
 
-function keysOf(policy: Policy): VerifierKey[] {
+function keysOf(policy: Policy): PublicKey[] {
   return policy.logs.map(({ key }) => key)
 }
