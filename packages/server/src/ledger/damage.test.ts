@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { readFrame } from './frame.ts'
+import { frameHashOf, readFrame } from './frame.ts'
 import {
   createWorld,
   expectSound,
@@ -267,6 +267,25 @@ describe('a write-ahead log that does not go with its head', () => {
       swapped.set(bytes.subarray(b.start, b.end), a.start)
       swapped.set(bytes.subarray(a.start, a.end), b.start)
       return swapped
+    })
+    expect((await failureOf(openOn(world))).code).toBe('ERR_LEDGER_CORRUPT')
+  })
+
+  test('with a frame that was made anew, though right in itself, is refused', async () => {
+    const world = await killedWith(async (append) => {
+      await append(10)
+      await append(11)
+    })
+    const path = onlySegment(world)
+    const forged = framesOf(world, path).at(-2)
+    if (forged === undefined) throw new Error('no frame')
+    world.disk.damage(path, (bytes) => {
+      const changed = Buffer.from(bytes)
+      // Another time in its header: no entry is touched, and its own hash is right.
+      changed[forged.start + 31] = (changed[forged.start + 31] ?? 0) ^ 1
+      const covered = changed.subarray(forged.start, forged.end - 32)
+      changed.set(frameHashOf(covered), forged.end - 32)
+      return changed
     })
     expect((await failureOf(openOn(world))).code).toBe('ERR_LEDGER_CORRUPT')
   })

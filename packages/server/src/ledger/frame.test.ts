@@ -56,7 +56,7 @@ describe('a frame', () => {
 
   test('of the example is in the specification', () => {
     const page = readFileSync(new URL('../../../../docs/spec/wal.md', import.meta.url), 'utf8')
-    const [, example = ''] = /### Example\n[^`]*```\n([0-9a-f\s]+)```/.exec(page) ?? []
+    const [, example = ''] = /### Example\n[^]*?\n```\n([0-9a-f\s]+)```/.exec(page) ?? []
     const frame = readFrame(Buffer.from(example.replaceAll(/\s/g, ''), 'hex'), 0)
     expect(frame).toMatchObject({ firstIndex: 7, count: 2, timeMicros: 1_795_442_400_000_001 })
     expect(frame?.entries.map((entry) => utf8Decode(entry))).toEqual(['{"a":1}', '{"b":2}'])

@@ -1,5 +1,6 @@
 import { canonicalize, parseEntry, utf8Decode } from '@affidavit/format'
 import { describe, expect, test } from 'vitest'
+import type { LedgerFs } from '../store/ledger-fs.ts'
 import type { Outcome } from '../store/testing.ts'
 import type { LedgerOptions } from './ledger.ts'
 import {
@@ -35,6 +36,36 @@ function createTicks() {
     },
     fire: () => run?.(),
     isRunning: () => run !== undefined,
+  }
+}
+
+/** Holds up, once armed, the sync of a directory whose path matches, until it is released. */
+function createBlock(pattern: RegExp) {
+  let isArmed = false
+  let reach: () => void = () => undefined
+  let release: () => void = () => undefined
+  const reached = new Promise<void>((resolve) => {
+    reach = resolve
+  })
+  const released = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  return {
+    reached,
+    arm: () => {
+      isArmed = true
+    },
+    release: () => release(),
+    wrap: (fs: LedgerFs): LedgerFs => ({
+      ...fs,
+      async syncDirectory(path) {
+        if (isArmed && pattern.test(path)) {
+          reach()
+          await released
+        }
+        await fs.syncDirectory(path)
+      },
+    }),
   }
 }
 
@@ -313,13 +344,18 @@ describe('the clock', () => {
 
 describe('a ledger that stops', () => {
   /** Opens a ledger of which the first change to a path that matches fails. */
-  async function openFailing(world: World, pattern: RegExp, outcome: Outcome = 'fail-nothing') {
+  async function openFailing(
+    world: World,
+    pattern: RegExp,
+    outcome: Outcome = 'fail-nothing',
+    wrap: { wrap: (fs: LedgerFs) => LedgerFs } = { wrap: (fs) => fs },
+  ) {
     let isArmed = false
     const mount = world.mount({
       code: 'ENOSPC',
       decide: ({ path, name }) => (isArmed && pattern.test(`${name} ${path}`) ? outcome : 'ok'),
     })
-    const { ledger } = await world.open(mount)
+    const { ledger } = await world.open(mount, { fs: wrap.wrap(mount.fs) })
     return {
       ledger,
       mount,
@@ -378,6 +414,32 @@ describe('a ledger that stops', () => {
     const steps = mount.steps()
     await new Promise((resolve) => setImmediate(resolve))
     expect(mount.steps()).toBe(steps)
+    await expectSound(world)
+  })
+
+  test('lets no integration go on that was under way', async () => {
+    const world = createWorld(1)
+    const blocked = createBlock(/standard$/)
+    const { ledger, mount, arm } = await openFailing(
+      world,
+      /write .*segment/,
+      'fail-nothing',
+      blocked,
+    )
+    await world.append(ledger, plainEntry(1))
+    const head = world.disk.read(`${ledgerDirectory}/head/head.json`)?.slice()
+    blocked.arm()
+    const publishing = failureOf(ledger.publish())
+    await blocked.reached
+    arm()
+    const { code } = await failureOf(ledger.append(plainEntry(2)))
+    expect(code).toBe('ERR_LEDGER_DISK_FULL')
+    blocked.release()
+    expect((await publishing).code).toBe('ERR_LEDGER_DISK_FULL')
+    await ledger.close()
+    mount.kill()
+    expect(world.disk.read(`${ledgerDirectory}/head/head.json`)?.slice()).toEqual(head)
+    expect(world.witness.shown.size).toBe(0)
     await expectSound(world)
   })
 
