@@ -10,15 +10,15 @@ import { systemClock } from '@affidavit/sdk/capture'
 import { type Command, InvalidArgumentError } from 'commander'
 import type { Config } from '../base/config.ts'
 import { type PlannedConversation, planTraffic } from '../demo/plan.ts'
-import { readRunRecords, type RunRecords } from '../demo/records.ts'
+import { readRunRecords } from '../demo/records.ts'
 import { type AnthropicConstructor, replay, type ReplayResult } from '../demo/replay.ts'
 import { buildStage, rentStage, type Stage, upstreamBehind } from '../demo/stage.ts'
 import { isComplete, jsonOf, type Report, textOf } from '../demo/report.ts'
-import { summarize } from '../demo/summary.ts'
+import { type CompletedRecord, summarize } from '../demo/summary.ts'
 import { openLibrary } from '../simulate/library.ts'
 import { CommandError, exits } from './exit.ts'
 import { createProgress } from './progress.ts'
-import { jsonOption, readConfig } from './settings.ts'
+import { findInstances, jsonOption, readConfig } from './settings.ts'
 import { processTerminal, type Terminal, visible } from './terminal.ts'
 import { createFindingList, exitOfFindings, type FindingList } from './verification/finding.ts'
 import { checkLedger, type LedgerSummary } from './verification/ledger-check.ts'
@@ -89,7 +89,7 @@ async function run(options: DemoOptions): Promise<void> {
   } finally {
     await stage.close()
   }
-  const { records } = await publishedRecords(stage, runId)
+  const records = await publishedRecords(config, { runId, turns: played.turns })
   const { ledgers, findings } = await verify(config.dataDir)
   const report: Report = {
     conversations: options.conversations,
@@ -129,7 +129,7 @@ async function configFor({ gateway, dataDir }: DemoOptions): Promise<Config> {
 async function openStage(config: Config, { gateway, seed }: DemoOptions): Promise<Stage> {
   if (gateway === undefined) return buildStage(config, seed)
   const upstream = await upstreamBehind(gateway)
-  if (upstream === 'simulator') return rentStage(config, gateway)
+  if (upstream === 'simulator') return rentStage(gateway)
   throw new CommandError(
     upstream === 'real' ? 'refused' : 'unreachable',
     upstream === 'real'
@@ -165,11 +165,17 @@ async function play(
 }
 
 /** The run's records once they are published, or as they are when that takes too long. */
-async function publishedRecords(stage: Stage, runId: string): Promise<RunRecords> {
+async function publishedRecords(
+  { dataDir }: Config,
+  { runId, turns }: { runId: string; turns: number },
+): Promise<readonly CompletedRecord[]> {
+  const directories = (await findInstances(dataDir)).map(({ directory }) => directory)
   const deadlineMs = systemClock.monotonicMs() + publishMsMax
   for (;;) {
-    const found = await readRunRecords(stage.instanceDirectory, runId)
-    if (found.published || systemClock.monotonicMs() > deadlineMs) return found
+    const { records, published } = await readRunRecords(directories, runId)
+    // A turn is one request at least.
+    const isWhole = published && records.length >= turns
+    if (isWhole || systemClock.monotonicMs() > deadlineMs) return records
     await pause(publishPollMs)
   }
 }

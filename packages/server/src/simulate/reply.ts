@@ -72,6 +72,9 @@ interface Work {
   readonly requestId: string
 }
 
+/** The `server` header of every reply: nobody shall take a simulated answer for a real one. */
+export const simulatorServerName = 'affidavit-simulate'
+
 const bodyBytesMax = 32 * 1024 * 1024
 const organizationRate = 4000
 
@@ -272,6 +275,7 @@ function headersOf({ seeded, requestId, context }: Work, contentType: string): s
     ['anthropic-ratelimit-tokens-limit', '400000'],
     ['anthropic-ratelimit-tokens-remaining', String(399_000 - seeded.below(90_000))],
     ['anthropic-ratelimit-tokens-reset', reset],
+    ['server', simulatorServerName],
     ['x-robots-tag', 'none'],
     ['traceresponse', trace],
   ]
