@@ -28,6 +28,8 @@ const concurrency = 3
 const settleMs = 150
 /** Runs at a time: a run mostly waits. */
 const lanes = 2
+/** So many are made even when the time is over. */
+const runsMin = 12
 
 /** Where a run begins: nothing on disk yet, or what a killed gateway left, recovery first. */
 export type Beginning = 'new' | 'killed'
@@ -55,14 +57,15 @@ export async function runInjections(options: {
 }): Promise<InjectionReport> {
   const work = mkdtempSync(join(tmpdir(), 'affidavit-inject-'))
   const upstream = await startUpstream(options.random)
-  const state = { done: 0, died: 0, sum: emptyTally, broken: [] as string[] }
+  const state = { begun: 0, done: 0, died: 0, sum: emptyTally, broken: [] as string[] }
   try {
     const template = await makeKilled(work, upstream)
     const cases = shuffle(await listCases(work, { upstream, template }), options.random)
     const waiting = cases.map((one, number) => ({ one, number }))
     const lane = async () => {
       for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-        if (performance.now() > options.deadlineMs) return
+        if (performance.now() > options.deadlineMs && state.begun >= runsMin) return
+        state.begun++
         const directory = join(work, `run-${next.number}`)
         const result = await runCase({ ...next.one, directory, template, upstream })
         rmSync(directory, { recursive: true, force: true })
@@ -75,7 +78,8 @@ export async function runInjections(options: {
       }
     }
     await Promise.all(Array.from({ length: lanes }, lane))
-    return { cases: cases.length, ...state }
+    const { done, died, sum, broken } = state
+    return { cases: cases.length, done, died, sum, broken }
   } finally {
     await upstream.close()
     rmSync(work, { recursive: true, force: true })

@@ -35,5 +35,5 @@ test(
     expect(sum('acknowledged')).toBeGreaterThan(sum('kills'))
     expect(sum('interrupted')).toBeGreaterThan(0)
   },
-  timeMs + 55_000,
+  timeMs + 100_000,
 )

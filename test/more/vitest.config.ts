@@ -9,5 +9,7 @@ export default {
     include: ['test/more/**/*.test.ts'],
     exclude: ['**/node_modules/**'],
     maxWorkers: 1,
+    // What a suite says about its run (seed, counts, why it skipped) goes to run.mjs as it is.
+    disableConsoleIntercept: true,
   },
 }
