@@ -910,8 +910,8 @@ describe('what the answer tells of itself', () => {
     expect(JSON.stringify(outcome)).not.toContain('secret')
   })
 
-  test('headers worth keeping, and no others', () => {
-    const outcome = outcomeOf([''], {
+  test('headers worth keeping, and no others; limits on errors only', () => {
+    const options = {
       headers: [
         ...sseHeaders,
         'Request-Id',
@@ -931,9 +931,15 @@ describe('what the answer tells of itself', () => {
         'anthropic-ratelimit-odd',
         'é"\\',
       ],
+    }
+    const kept = outcomeOf([''], options)
+    expect(kept.requestId).toBe('req_1')
+    expect(kept.upstream).toEqual({
+      'anthropic-organization-id': 'org_1',
+      'retry-after': 'Wed, 21 Oct 2026 07:28:00 GMT',
     })
-    expect(outcome.requestId).toBe('req_1')
-    expect(outcome.upstream).toEqual({
+    const limited = outcomeOf([''], { ...options, status: 429 })
+    expect(limited.upstream).toEqual({
       'anthropic-organization-id': 'org_1',
       'anthropic-ratelimit-odd': '???',
       'anthropic-ratelimit-tokens-remaining': '5',

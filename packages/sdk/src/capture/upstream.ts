@@ -33,7 +33,9 @@ const keptNames: ReadonlySet<string> = new Set([
   'traceresponse',
   'x-should-retry',
 ])
-const keptPrefixes = ['anthropic-ratelimit-', 'anthropic-priority-']
+// Limits explain an error; on the other answers they would be a fifth of the record.
+const keptOfErrorsPrefixes = ['anthropic-ratelimit-', 'anthropic-priority-']
+const errorStatusMin = 400
 
 /** Reads the head of a response. In-process doors see bodies that `fetch` has decoded already. */
 export function upstreamHeaders(
@@ -53,7 +55,7 @@ export function upstreamHeaders(
     else if (name === 'content-encoding') encoding = contentCoding(value)
     else if (name === 'request-id') requestId = value
     else if (name === 'x-amzn-requestid') otherRequestId = value
-    else if (isKept(name)) {
+    else if (isKept(name, status)) {
       kept ??= []
       if (kept.length < keptMax) kept.push([name, printable(value)])
     }
@@ -68,13 +70,13 @@ export function upstreamHeaders(
   }
 }
 
-function isKept(name: string): boolean {
+function isKept(name: string, status: number): boolean {
   const first = name.charCodeAt(0)
   // a, r, t, x: most headers start otherwise.
   if (first !== 0x61 && first !== 0x72 && first !== 0x74 && first !== 0x78) return false
   if (keptNames.has(name)) return true
-  if (name.length > keptNameCharsMax) return false
-  return keptPrefixes.some((prefix) => name.startsWith(prefix)) && isPrintable(name)
+  if (status < errorStatusMin || name.length > keptNameCharsMax) return false
+  return keptOfErrorsPrefixes.some((prefix) => name.startsWith(prefix)) && isPrintable(name)
 }
 
 function sorted(pairs: [string, string][]): Record<string, string> {
