@@ -27,10 +27,10 @@ test('docs/errors.md has every code once, and no other', () => {
 })
 
 test('docs/errors.md has the status and the retry advice of the code', () => {
-  const documented = errorRows.map(([code, status, repeat]) => [code, status, repeat])
+  const documented = errorRows.map(([code, status, repeat]) => `${code} ${status} ${repeat}`)
   const actual = [...auditErrorCodes].map((code) => {
     const { httpStatus, retryable } = traitsOf(code)
-    return [`\`${code}\``, String(httpStatus), retryable ? 'yes' : 'no']
+    return `\`${code}\` ${httpStatus} ${retryable ? 'yes' : 'no'}`
   })
   expect(documented.toSorted()).toEqual(actual.toSorted())
 })

@@ -14,7 +14,8 @@ import { processTerminal } from './terminal.ts'
 import { findRecord, lastEntry } from './verification/record-file.ts'
 
 // The gateway publishes every second; a longer silence means that it does not run.
-const waitMsMax = 5000
+const waitSecondsDefault = 5
+const waitSecondsMax = 3600
 const pollMs = 250
 
 const examples = `
@@ -33,6 +34,7 @@ interface ProveOptions {
   readonly json?: boolean
   readonly out: string
   readonly start?: boolean
+  readonly wait: string
 }
 
 /** Adds the command. */
@@ -43,6 +45,11 @@ export function register(program: Command): void {
     .argument('<event_id>', 'id of the interaction')
     .option('--out <folder>', 'where to write the two files', '.')
     .option('--start', 'prove the start of the interaction, not its end')
+    .option(
+      '--wait <seconds>',
+      'wait for a record that is not integrated yet',
+      String(waitSecondsDefault),
+    )
     .option(...dataDirOption)
     .option(...jsonOption)
     .addHelpText('after', examples)
@@ -81,6 +88,10 @@ async function run(eventId: string, options: ProveOptions): Promise<void> {
 
 /** Finds the entry and its log; waits a moment for an entry that is sequenced only. */
 async function findIntegrated(eventId: string, options: ProveOptions) {
+  const waitMs = Number(options.wait) * 1000
+  if (!(waitMs >= 0 && waitMs <= waitSecondsMax * 1000)) {
+    throw new CommandError('usage', `--wait is 0 … ${waitSecondsMax} seconds. Nothing was written.`)
+  }
   for (let waitedMs = 0; ; waitedMs += pollMs) {
     const found = await findRecord(eventId, options)
     const start = found.entries.find(({ parsed }) => parsed.kind === 'interaction.started')
@@ -93,7 +104,7 @@ async function findIntegrated(eventId: string, options: ProveOptions) {
     }
     const log = found.logs.find(({ path }) => path === placed.log)
     if (log !== undefined && placed.leafIndex < log.size) return { placed, log }
-    if (waitedMs >= waitMsMax) {
+    if (waitedMs >= waitMs) {
       throw new CommandError(
         'pending',
         'The record is sequenced, and no checkpoint covers it yet. It is safe on disk; nothing was ' +

@@ -29,7 +29,7 @@ const columns: readonly Column[] = [
   { title: 'OUTCOME', width: 15, keep: 8, text: outcomeOf },
   { title: 'MODEL', width: 22, keep: 6, text: modelOf },
   { title: 'TOKENS', width: 15, keep: 5, align: 'right', text: tokensOf },
-  { title: 'TIME', width: 8, keep: 4, align: 'right', text: latencyOf },
+  { title: 'TOOK', width: 8, keep: 4, align: 'right', text: latencyOf },
   { title: 'APPLICATION', width: 18, keep: 3, text: (entry) => entry.application_id },
   { title: 'USER', width: 12, keep: 2, text: (entry) => entry.user_id ?? '–' },
   { title: 'SESSION', width: 14, keep: 1, text: (entry) => entry.session_id ?? '–' },

@@ -76,7 +76,7 @@ const groups: readonly Group[] = [
 
 // Shown in the page's first lines or in the section about the log.
 const placed = new Set(['v', 'kind', 'event_id', 'timestamp', 'logged_at', 'writer'])
-const labelColumns = 16
+const labelColumns = 20
 
 /**
  * The page of a record.
@@ -127,7 +127,8 @@ function rowLines(
     if (value === undefined) continue
     shown.add(name)
     const text = options.replaced?.[name] ?? valueText(value)
-    if (text !== '') texts.push(text)
+    // One model that answered need not be named twice.
+    if (text !== '' && !texts.includes(text)) texts.push(text)
   }
   return texts.length === 0 ? [] : [row(label, texts.join(' · '), options.colours)]
 }
@@ -137,7 +138,9 @@ function valueText(value: unknown): string {
   if (typeof value === 'number') return grouped(value)
   if (typeof value === 'boolean') return value ? 'yes' : 'no'
   if (Array.isArray(value)) return value.length === 0 ? 'none' : value.map(valueText).join(', ')
-  if (typeof value !== 'object') return visible(String(value))
-  const parts = Object.entries(value).map(([name, part]) => `${visible(name)} ${valueText(part)}`)
+  if (typeof value === 'string') return visible(value)
+  const parts = Object.entries(value ?? {}).map(
+    ([name, part]) => `${visible(name)} ${valueText(part)}`,
+  )
   return parts.join(', ')
 }

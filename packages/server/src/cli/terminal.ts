@@ -124,14 +124,14 @@ export function visible(text: string): string {
 /** Shortens `text` to `columns` characters, the last of them `…` if something was cut. */
 export function cut(text: string, columns: number): string {
   if (columns <= 0) return ''
-  const characters = [...text]
+  const characters = Array.from(text)
   return characters.length <= columns ? text : `${characters.slice(0, columns - 1).join('')}…`
 }
 
 /** `text`, cut or padded with spaces to exactly `columns` characters. */
 export function pad(text: string, columns: number): string {
   const short = cut(text, columns)
-  return short + ' '.repeat(columns - [...short].length)
+  return short + ' '.repeat(columns - Array.from(short).length)
 }
 
 /** `12345678` as `12,345,678`. */

@@ -37,14 +37,21 @@ async function examineLock(place: InstancePlace): Promise<Diagnosis> {
   }
   try {
     if (!tryLock(handle.fd)) {
-      const holder = visible((await handle.readFile('utf8')).trim())
-      return fine(check, `in use by a running gateway (${holder})`)
+      const holder = holderOf(await handle.readFile('utf8'))
+      return fine(check, `in use by a running gateway (${visible(holder)})`)
     }
     unlock(handle.fd)
     return fine(check, 'not in use; the next start opens it')
   } finally {
     await handle.close()
   }
+}
+
+/** What the holder wrote into its lock file, for people. */
+function holderOf(text: string): string {
+  const [, pid] = /"pid":(\d+)/.exec(text) ?? []
+  const [, started] = /"started":"([^"]+)"/.exec(text) ?? []
+  return pid === undefined ? text.trim() : `pid ${pid}, since ${started ?? 'an unknown time'}`
 }
 
 async function examineHead(place: InstancePlace): Promise<Diagnosis> {

@@ -60,10 +60,10 @@ export function followWal(directory: string, start: WalPosition): WalFollower {
           continue
         }
         const next = await nextSegment(directory, { segment, index })
-        if (next === undefined) break
+        if (next === 'none') break
         if (next === 'lost') return entries.length > 0 ? { entries } : { lost: true }
         await close()
-        ;[segment, offset] = [next, 0]
+        ;[segment, offset] = [next.name, 0]
       }
       return { entries }
     },
@@ -84,16 +84,19 @@ async function readBytes(file: FileHandle, offset: number, length: number): Prom
   return buffer.subarray(0, bytesRead)
 }
 
+/** Where a log goes on: in a segment, nowhere yet, or in a place that is not reached from here. */
+type NextSegment = { readonly name: string } | 'none' | 'lost'
+
 /** The segment that goes on where this one ends, if there is one. */
 async function nextSegment(
   directory: string,
   at: { segment: string; index: number },
-): Promise<string | 'lost' | undefined> {
+): Promise<NextSegment> {
   const current = parseSegmentName(at.segment)
   const segments = await listSegments(posixFs, directory)
   if (current === undefined || segments.length === 0) return 'lost'
   if (segments.some(({ epoch }) => epoch > current.epoch)) return 'lost'
   const later = segments.filter(({ firstIndex }) => firstIndex > current.firstIndex)
-  if (later.length === 0) return undefined
-  return later.find(({ firstIndex }) => firstIndex === at.index)?.name ?? 'lost'
+  if (later.length === 0) return 'none'
+  return later.find(({ firstIndex }) => firstIndex === at.index) ?? 'lost'
 }

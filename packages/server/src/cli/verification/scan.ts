@@ -79,9 +79,7 @@ export function factsOfOne(entry: Uint8Array): FactsBatch | undefined {
 
 // Value of a lowercase hex digit, 255 for any other byte.
 const hexValue = new Uint8Array(256).fill(255)
-for (const [value, digit] of [...'0123456789abcdef'].entries()) {
-  hexValue[digit.charCodeAt(0)] = value
-}
+for (let value = 0; value < 16; value += 1) hexValue[value.toString(16).charCodeAt(0)] = value
 
 const quote = 0x22
 const dash = 0x2d
