@@ -32,6 +32,7 @@ export interface Core {
   state: 'open' | 'closing' | 'stopped'
   failure: AuditError | undefined
   endTicks: () => void
+  closing: Promise<void> | undefined
   ended: Promise<void> | undefined
 
   readonly writerId: string

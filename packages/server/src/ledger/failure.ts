@@ -25,7 +25,7 @@ export function writeFailure(cause: unknown): AuditError {
   const code = systemCode(cause)
   return new AuditError(
     'ERR_LEDGER_WRITE_FAILED',
-    `Writing to the ledger failed${code === undefined ? '' : ` (${code})`}. Every acknowledged record ` +
+    `Reading or writing the ledger failed${code === undefined ? '' : ` (${code})`}. Every acknowledged record ` +
       'is safe; records that were not acknowledged were refused to their callers. Check the disk ' +
       '(kernel log, SMART, volume); opening the ledger again reads back and verifies what is there.',
     { cause },

@@ -351,14 +351,20 @@ describe('a ledger that stops', () => {
     wrap: { wrap: (fs: LedgerFs) => LedgerFs } = { wrap: (fs) => fs },
   ) {
     let isArmed = false
+    let failures = 0
     const mount = world.mount({
       code: 'ENOSPC',
-      decide: ({ path, name }) => (isArmed && pattern.test(`${name} ${path}`) ? outcome : 'ok'),
+      decide({ path, name }) {
+        if (!isArmed || !pattern.test(`${name} ${path}`)) return 'ok'
+        failures += 1
+        return outcome
+      },
     })
     const { ledger } = await world.open(mount, { fs: wrap.wrap(mount.fs) })
     return {
       ledger,
       mount,
+      failures: () => failures,
       arm: () => {
         isArmed = true
       },
@@ -370,7 +376,7 @@ describe('a ledger that stops', () => {
 
   test('fails every waiting caller with the reason, and the next ones with ERR_LEDGER_STOPPED', async () => {
     const world = createWorld(1)
-    const { ledger, arm } = await openFailing(world, /write .*segment/)
+    const { ledger, arm, failures } = await openFailing(world, /write .*segment/)
     const states: unknown[] = []
     ledger.onStateChange((state, error) => states.push([state, error?.code]))
     arm()
@@ -385,6 +391,8 @@ describe('a ledger that stops', () => {
     expect(later.message).toContain('disk of the ledger is full')
     expect((await failureOf(ledger.publish())).code).toBe('ERR_LEDGER_STOPPED')
     await ledger.close()
+    // Nothing is tried again: not the write, not with another frame.
+    expect(failures()).toBe(1)
   })
 
   test('can be opened again in the same process once close has resolved', async () => {
@@ -665,6 +673,70 @@ describe('opening', () => {
     await next.close()
     await expectSound(world)
   })
+
+  test('segments that a recovery which died has left are not mixed up with those of the next', async () => {
+    const world = createWorld(1)
+    const first = await openIn(world)
+    for (let number = 0; number < 6; number++) {
+      await world.append(first.ledger, plainEntry(number, 5000))
+    }
+    first.mount.kill()
+    // Copies the frames to several small segments, and dies before the head knows of them.
+    const second = world.mount({
+      decide: ({ name, path }) =>
+        name === 'rename' && path.includes('head') ? 'crash-before' : 'ok',
+    })
+    void world.open(second, { segmentBytes: 4096 })
+    await second.died
+    const left = world.disk.files().filter((path) => path.endsWith('-0000000002.wal'))
+    expect(left.length).toBeGreaterThan(3)
+    // The next one needs one segment for them, and one entry more.
+    const third = await openIn(world, { segmentBytes: 100_000 })
+    await world.append(third.ledger, plainEntry(10, 5000))
+    third.mount.kill()
+    await expectSound(world)
+  })
+
+  test('a backlog beyond its limit is recovered, integrated, and only then added to', async () => {
+    const world = createWorld(1)
+    const first = await openIn(world)
+    for (let number = 0; number < 6; number++) {
+      await world.append(first.ledger, plainEntry(number, 5000))
+    }
+    await world.append(first.ledger, interactionEntry('started', 50))
+    first.mount.kill()
+    const { ledger, recovery } = await openIn(world, { backlogBytesMax: 100, queueBytesMax: 1 })
+    expect(recovery).toMatchObject({ recoveredEntries: 8, interrupted: 1 })
+    expect((await failureOf(ledger.append(plainEntry(60)))).code).toBe('ERR_LEDGER_BUSY')
+    await ledger.publish()
+    await world.append(ledger, plainEntry(61))
+    await ledger.close()
+    await expectSound(world)
+  })
+
+  test.each([
+    ['no event id', '{"kind":"interaction.started","v":1}'],
+    ['an event id that is none', '{"event_id":7,"kind":"interaction.started","v":1}'],
+    ['not in canonical order', '{"v":1,"kind":"interaction.started","event_id":"x"}'],
+    ['fractions and no JSON', '{"kind":"interaction.started","x":1.5,}'],
+    ['half a character', '{"event_id":"y","kind":"interaction.started","x":"\\ud800"}'],
+  ])(
+    'an entry with %s, taken on the word of the caller, does not stop a recovery',
+    async (_, body) => {
+      const world = createWorld(1)
+      const { ledger, mount } = await openIn(world)
+      await ledger.append({ retentionClass: 'standard', body })
+      await ledger.publish()
+      await ledger.append({ retentionClass: 'standard', body })
+      mount.kill()
+      const next = await openIn(world)
+      expect(next.recovery.recoveredEntries).toBe(1)
+      await world.append(next.ledger, plainEntry(1))
+      await next.ledger.close()
+      const entries = await verifyEverything(world)
+      expectAcknowledged(world, entries)
+    },
+  )
 
   test('larger segments than before, and smaller ones, hold what was recovered', async () => {
     const world = createWorld(1)

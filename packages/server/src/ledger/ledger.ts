@@ -120,10 +120,11 @@ export async function openLedger(
   const { recoveredEntries, tornBytes } = recovery
   const found = { recoveredEntries, tornBytes, interrupted: recovery.interrupted }
   try {
-    await append(core, {
-      retentionClass: ownRetentionClass,
-      body: openedBody(settings, found),
-    })
+    await append(
+      core,
+      { retentionClass: ownRetentionClass, body: openedBody(settings, found) },
+      'own',
+    )
     await closeInterrupted(core, interrupted)
   } catch (error) {
     stop(core, error)
@@ -131,6 +132,7 @@ export async function openLedger(
     throw writeFailure(error)
   }
   core.endTicks = settings.every(settings.integrateIntervalMs, () => tick(core))
+  if (core.backlogEntries >= settings.integrateEntries) void runPass(core)
   settings.log('ledger opened', { epoch: recovery.epoch, ...found })
   return { ledger, recovery }
 }
@@ -141,9 +143,9 @@ async function closeInterrupted(
   interrupted: AsyncIterable<OpenInteraction>,
 ): Promise<void> {
   let waiting: Promise<unknown>[] = []
-  for await (const { start, retentionClass } of interrupted) {
-    const body = interruptedBody(core.settings, start)
-    waiting.push(append(core, { retentionClass, body, closes: start.event_id }))
+  for await (const { eventId, fields, retentionClass } of interrupted) {
+    const body = interruptedBody(core.settings, fields)
+    waiting.push(append(core, { retentionClass, body, closes: eventId }, 'own'))
     if (waiting.length < interruptedTogether) continue
     await Promise.all(waiting)
     waiting = []
@@ -158,11 +160,19 @@ const passEntriesMax = 65_536
 
 // ── append ──────────────────────────────────────────────────────────────────────────────────────
 
-/** Gives an entry its place and puts it in line to be written. */
-function append(core: Core, { retentionClass, body, opens, closes }: Append): Promise<Sequenced> {
+/**
+ * Gives an entry its place and puts it in line to be written. The ledger's own entries are few, and are
+ * not held up by limits: a ledger that has recovered a full backlog must be able to say so.
+ */
+function append(
+  core: Core,
+  { retentionClass, body, opens, closes }: Append,
+  whose: 'callers' | 'own' = 'callers',
+): Promise<Sequenced> {
   const { clock } = core.settings
   try {
-    refuseUnlessOpen(core, opens)
+    if (core.state !== 'open') throw stoppedFailure(core.failure)
+    if (whose === 'callers') refuseOverload(core, opens)
     const log = core.logs.logFor(retentionClass, clock.nowMicros())
     const stamp = stampOf(core, log)
     const { batch, entry } = place(core, body, stamp)
@@ -187,9 +197,8 @@ function append(core: Core, { retentionClass, body, opens, closes }: Append): Pr
   }
 }
 
-function refuseUnlessOpen(core: Core, opens: string | undefined): void {
+function refuseOverload(core: Core, opens: string | undefined): void {
   const { queueBytesMax, backlogBytesMax, openInteractionsMax } = core.settings
-  if (core.state !== 'open') throw stoppedFailure(core.failure)
   if (core.queuedBytes > queueBytesMax) {
     throw busyFailure(`${core.queuedBytes} bytes wait to be written`)
   }
@@ -245,6 +254,8 @@ async function sequence(core: Core): Promise<void> {
       return
     }
     core.writing = undefined
+    // Stopped meanwhile by another failure: the callers have been told that they do not know.
+    if (isStopped(core)) return
     // A crash from here on keeps the entries: recovery finds the frame and integrates it.
     acknowledge(core, batch)
   }
@@ -270,9 +281,10 @@ function acknowledge(core: Core, { entries, waiters, written }: Batch): void {
   core.backlog.push({ entries, bytes, end: core.wal.position, writer: writerAfter(core, entries) })
   core.backlogEntries += entries.length
   core.backlogBytes += bytes
-  for (const [at, waiter] of waiters.entries()) {
+  for (let at = 0; at < entries.length; at++) {
     const entry = entries[at]
-    assert(entry !== undefined, 'each entry has its waiter')
+    const waiter = waiters[at]
+    assert(entry !== undefined && waiter !== undefined, 'each entry has its waiter')
     waiter.resolve(entry)
   }
   for (const tell of written) tell()
@@ -480,19 +492,18 @@ async function release(core: Core): Promise<void> {
   await core.lock.release()
 }
 
+/** Ends an open ledger in good order. */
 async function close(core: Core): Promise<void> {
-  if (core.state === 'open') {
-    core.state = 'closing'
-    await whenWritten(core)
-    await publishBefore(core, core.wal.position.index)
-    if (!isStopped(core)) {
-      end(core)
-      for (const listener of core.listeners) listener('stopped')
-    } else if (core.failure !== undefined) {
-      await core.ended
-      throw core.failure
-    }
+  core.state = 'closing'
+  await whenWritten(core)
+  await publishBefore(core, core.wal.position.index)
+  if (isStopped(core)) {
+    await core.ended
+    if (core.failure !== undefined) throw core.failure
+    return
   }
+  end(core)
+  for (const listener of core.listeners) listener('stopped')
   await core.ended
 }
 
@@ -523,7 +534,11 @@ function ledgerOf(core: Core): Ledger {
       core.listeners.add(listener)
       return () => core.listeners.delete(listener)
     },
-    close: () => close(core),
+    async close() {
+      // A ledger that has stopped by itself is only waited for.
+      if (core.state === 'open') core.closing = close(core)
+      await (core.closing ?? core.ended)
+    },
   }
 }
 
@@ -533,5 +548,5 @@ function tick(core: Core): void {
   if (settings.clock.monotonicMs() - lastEntryMs < settings.heartbeatMs) return
   const beat = { retentionClass: ownRetentionClass, body: heartbeatBody(settings) }
   // A ledger that refuses it says so to its callers; there is nobody to tell twice.
-  append(core, beat).catch(() => undefined)
+  append(core, beat, 'own').catch(() => undefined)
 }

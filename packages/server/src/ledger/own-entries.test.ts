@@ -29,7 +29,7 @@ describe("the ledger's own entries", () => {
     const start = parseBody(body)
     const { writer: _, ...known } = start
     const { writer: __, ...interrupted } = parseBody(
-      interruptedBody({ clock: createTestClock() }, start),
+      interruptedBody({ clock: createTestClock() }, { ...start }),
     )
     expect(interrupted).toEqual({
       ...known,
@@ -48,7 +48,7 @@ describe("the ledger's own entries", () => {
       route: 'POST /v1/messages',
     }
     const parsed = parseBody(canonicalize(start))
-    const body = interruptedBody({ clock: createTestClock() }, parsed)
+    const body = interruptedBody({ clock: createTestClock() }, { ...parsed })
     expect(Buffer.byteLength(stampEntry(body, stamp))).toBeLessThan(entryBytesMax)
     const interrupted = parseBody(body)
     expect(interrupted).toMatchObject({ route: 'POST /v1/messages', event_id: parsed.event_id })

@@ -5,10 +5,10 @@
  * @module
  */
 import {
+  assert,
   canonicalize,
   entryBytesMax,
   newEventId,
-  type Entry,
   type HeartbeatBody,
   type LedgerOpenedBody,
 } from '@affidavit/format'
@@ -21,8 +21,15 @@ const product = 'affidavit/0.1.0'
 const eventIdRandomBytes = 10
 // Room for the writer stamp and what an interruption adds to its start.
 const stampBytesMax = 512
-// What a start can do without, largest first, when it would not fit once more.
-const dispensable = ['tools_offered', 'external_refs', 'anthropic_beta', 'client'] as const
+// What says which interaction it was, and that it has no outcome. All of it is short.
+const indispensable = new Set(
+  ['v', 'kind', 'event_id', 'timestamp', 'logged_at', 'status', 'end_state'].concat([
+    'retention_class',
+    'application_id',
+    'user_id',
+    'session_id',
+  ]),
+)
 
 export interface EntrySources {
   readonly clock: Clock
@@ -52,23 +59,48 @@ export function heartbeatBody(sources: EntrySources): string {
   return canonicalize(body)
 }
 
-/** Body that closes a start whose process died: everything the start knew, and no outcome. */
-export function interruptedBody({ clock }: Pick<EntrySources, 'clock'>, start: Entry): string {
+/**
+ * Body that closes a start whose process died: everything the start knew, and no outcome. Left out is
+ * what has no canonical form, and what would make it too large, longest first.
+ *
+ * @param start the fields of the start, with its stamp
+ */
+export function interruptedBody(
+  { clock }: Pick<EntrySources, 'clock'>,
+  start: Readonly<Record<string, unknown>>,
+): string {
   const { writer: _, ...known } = start
   const body: Record<string, unknown> = {
-    ...known,
+    ...Object.fromEntries(Object.entries(known).filter(([, value]) => isCanonical(value))),
     kind: 'interaction.interrupted',
     logged_at: formatMicros(clock.nowMicros()),
     status: 'incomplete',
     end_state: 'abandoned',
   }
-  let text = canonicalize(body)
-  for (const name of dispensable) {
-    if (Buffer.byteLength(text) + stampBytesMax <= entryBytesMax) break
-    delete body[name]
-    text = canonicalize(body)
+  for (;;) {
+    const text = canonicalize(body)
+    if (Buffer.byteLength(text) + stampBytesMax <= entryBytesMax) return text
+    delete body[longestOf(body)]
   }
-  return text
+}
+
+function isCanonical(value: unknown): boolean {
+  try {
+    return canonicalize(value) !== ''
+  } catch {
+    return false
+  }
+}
+
+/** The field that takes most room of those that an interruption can do without. */
+function longestOf(body: Readonly<Record<string, unknown>>): string {
+  let [longest, length] = ['', 0]
+  for (const [name, value] of Object.entries(body)) {
+    const size = canonicalize(value).length
+    if (size > length && !indispensable.has(name)) [longest, length] = [name, size]
+  }
+  assert(longest !== '', 'what an interruption cannot do without is short')
+  return longest
 }
 
 function ownFields({ clock, random }: EntrySources) {

@@ -11,7 +11,6 @@ import {
   eventIdMillis,
   parseBundle,
   parseCheckpoint,
-  parseEntry,
   parseNote,
   readTile,
   tilePath,
@@ -24,8 +23,8 @@ import { posixFs } from '../store/posix-fs.ts'
 import { corruptFailure } from './failure.ts'
 import { parseHead, type Head } from './head.ts'
 import { ledgerPaths, pathsBelow, type LedgerPaths } from './layout.ts'
+import { peekEntry, phaseOf, readStamp } from './peek.ts'
 import { quarterAt } from './quarter.ts'
-import { phaseOf } from './tail.ts'
 import { scanWal } from './wal-scan.ts'
 
 /** A log, as the head and its directory describe it. */
@@ -178,7 +177,7 @@ async function* readUnintegrated(source: Source): AsyncGenerator<PlacedEntry> {
     try {
       await scanWal(source.fs, source.paths.wal, head.wal, (frame) => {
         for (const entry of frame.entries) {
-          const log = parseEntry(entry).writer.log
+          const { log } = readStamp(entry) ?? { log: '' }
           const leafIndex = sizes.get(log) ?? 0
           sizes.set(log, leafIndex + 1)
           entries.push({ log, leafIndex, entry, integrated: false })
@@ -246,17 +245,11 @@ async function firstBundleSince(source: Source, log: LogInfo, sinceMs: number): 
     const middle = Math.floor((low + high) / 2)
     const { bytes, width } = await readBundle(source.fs, { ...log, index: middle })
     const [first] = parseBundle(bytes, width)
-    if (first !== undefined && sequencedMs(first) < sinceMs) low = middle + 1
+    if (first !== undefined && peekEntry(first).loggedMs < sinceMs) low = middle + 1
     else high = middle
   }
   // The bundle before begins earlier, and may end later.
   return Math.max(0, low - 1)
-}
-
-function sequencedMs(bytes: Uint8Array): number {
-  const entry = parseEntry(bytes)
-  const time = 'logged_at' in entry ? entry.logged_at : entry.timestamp
-  return Date.parse(time)
 }
 
 /** Searches bundles for entries with the id, until nothing more can be found. */
@@ -282,14 +275,14 @@ async function searchBundles(
 async function searchTail(source: Source, eventId: string): Promise<PlacedEntry[]> {
   const found: PlacedEntry[] = []
   for await (const placed of readUnintegrated(source)) {
-    if (parseEntry(placed.entry).event_id === eventId) found.push(placed)
+    if (peekEntry(placed.entry).eventId === eventId) found.push(placed)
   }
   return found
 }
 
 /** An interaction has a start and an end, which may be in different logs; anything else one entry. */
 function isComplete(search: Search): boolean {
-  const phases = foundBy(search).map(({ entry }) => phaseOf(parseEntry(entry)))
+  const phases = foundBy(search).map(({ entry }) => phaseOf(peekEntry(entry)))
   return phases.includes('start') ? phases.includes('end') : phases.includes('other')
 }
 

@@ -116,30 +116,30 @@ export async function recover(
   // no head knows; the next recovery comes to the same frames in the old ones and removes these.
   const epoch = old.epoch + 1
   await removeSegments(fs, paths.wal, (segment) => segment.epoch > old.epoch)
-  const wal = await options.openWal(epoch, { index: old.wal.index, frameHash: old.wal.frameHash })
-  const start = wal.position
-  const backlog = await tail.copyTo(wal)
+  const { index, frameHash } = old.wal
+  const wal = await options.openWal(epoch, { index, frameHash })
+  try {
+    const start = wal.position
+    const backlog = await tail.copyTo(wal)
 
-  const head: Head = { ...old, epoch, wal: start }
-  const headBytes = formatHead(head)
-  // A crash after this leaves the new epoch without an entry, which is an epoch like any other.
-  await headStore.swap(found === undefined ? undefined : formatHead(found), headBytes)
-  await removeSegments(fs, paths.wal, (segment) => segment.epoch < epoch)
-  return {
-    head,
-    headBytes,
-    logs,
-    wal,
-    backlog,
-    integratedOpen: tail.integratedOpen,
-    openStarts: tail.openStarts,
-    report: {
+    const head: Head = { ...old, epoch, wal: start }
+    const headBytes = formatHead(head)
+    // A crash after this leaves the new epoch without an entry, which is an epoch like any other.
+    await headStore.swap(found === undefined ? undefined : formatHead(found), headBytes)
+    await removeSegments(fs, paths.wal, (segment) => segment.epoch < epoch)
+
+    const { integratedOpen, openStarts } = tail
+    const report = {
       epoch,
       created: found === undefined,
       recoveredEntries: backlog.reduce((count, batch) => count + batch.entries.length, 0),
-      interrupted: tail.openStarts.size,
+      interrupted: openStarts.size,
       tornBytes: end.tornBytes,
-    },
+    }
+    return { head, headBytes, logs, wal, backlog, integratedOpen, openStarts, report }
+  } catch (error) {
+    await wal.close()
+    throw error
   }
 }
 

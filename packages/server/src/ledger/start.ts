@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { parseEntry, type Entry } from '@affidavit/format'
 import { formatMicros } from '@affidavit/sdk/capture'
 import { dirname, join } from 'node:path'
 import { clearStaging, createDurableFiles, makeDirectories } from '../store/durable.ts'
@@ -15,6 +14,7 @@ import type { Core } from './core.ts'
 import { lockedFailure, stoppedFailure } from './failure.ts'
 import { instanceKeyOf, keyMissing, loadKey, storeKey } from './key.ts'
 import type { Settings } from './options.ts'
+import { peekEntry } from './peek.ts'
 import { publishCheckpoints, sweepPartials } from './publish.ts'
 import {
   loadHead,
@@ -28,7 +28,9 @@ import { openWalWriter } from './wal.ts'
 
 /** An interaction that the last run began and did not end. */
 export interface OpenInteraction {
-  readonly start: Entry
+  readonly eventId: string
+  /** The fields of its start. */
+  readonly fields: Readonly<Record<string, unknown>>
   readonly retentionClass: string
 }
 
@@ -150,6 +152,7 @@ function coreOf({
     state: 'open',
     failure: undefined,
     endTicks: () => undefined,
+    closing: undefined,
     ended: undefined,
     writerId: id,
     epoch: head.epoch,
@@ -193,7 +196,7 @@ async function* readInterrupted(
   { head, openStarts }: Recovered,
 ): AsyncGenerator<OpenInteraction> {
   const readers = new Map<string, (leafIndex: number) => Promise<Uint8Array>>()
-  for (const { log: path, leafIndex, entry } of openStarts.values()) {
+  for (const [eventId, { log: path, leafIndex, entry }] of openStarts) {
     let read = readers.get(path)
     if (read === undefined) {
       // The size in the head, whose files are there: a pass may be growing the log meanwhile. It may
@@ -202,7 +205,7 @@ async function* readInterrupted(
       read = createEntryReader(fs, { directory: join(settings.paths.logs, path), size })
       readers.set(path, read)
     }
-    const start = parseEntry(entry ?? (await read(leafIndex)))
-    yield { start, retentionClass: dirname(path) }
+    const { fields } = peekEntry(entry ?? (await read(leafIndex)))
+    yield { eventId, fields, retentionClass: dirname(path) }
   }
 }

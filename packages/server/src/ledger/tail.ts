@@ -7,12 +7,11 @@
 import {
   leafHash,
   parseBundle,
-  parseEntry,
   readTile,
   tilePath,
   tileWidth,
   toHex,
-  type Entry,
+  type WriterStamp,
 } from '@affidavit/format'
 import { join } from 'node:path'
 import type { LedgerFs } from '../store/ledger-fs.ts'
@@ -22,6 +21,7 @@ import type { Frame } from './frame.ts'
 import type { Head, WriterState } from './head.ts'
 import type { LedgerPaths } from './layout.ts'
 import type { LogTable } from './logs.ts'
+import { peekEntry, readStamp, transitionOf } from './peek.ts'
 import type { WalWriter } from './wal.ts'
 
 /** A start without an end, and where it is. */
@@ -68,13 +68,14 @@ export async function createTailReader({
   let writer = head.writer
 
   function take(bytes: Uint8Array): SequencedEntry {
-    const entry = parseEntry(bytes)
+    const stamp = readStamp(bytes)
+    if (stamp === undefined) throw new Error('it has no stamp')
     const hash = leafHash(bytes)
-    writer = follow(writer, entry, hash)
-    const log = logs.open(entry.writer.log)
+    writer = follow(writer, stamp, hash)
+    const log = logs.open(stamp.log)
     const leafIndex = log.sequenced
     log.sequenced += 1
-    const { opens, closes } = transitionOf(entry)
+    const { opens, closes } = transitionOf(bytes)
     if (opens !== undefined) openStarts.set(opens, { log: log.path, leafIndex, entry: bytes })
     if (closes !== undefined) openStarts.delete(closes)
     return { log, origin: log.origin, leafIndex, leafHash: hash, entry: bytes, opens, closes }
@@ -103,25 +104,6 @@ export async function createTailReader({
   }
 }
 
-/** Whether an entry starts an interaction, ends one, or neither. */
-export function phaseOf({ kind }: Entry): 'start' | 'end' | 'other' {
-  if (kind === 'interaction.started') return 'start'
-  const isEnd = kind === 'interaction.completed' || kind === 'interaction.interrupted'
-  return isEnd ? 'end' : 'other'
-}
-
-/**
- * Which interaction of this process an entry starts or ends. What an application delivered through the
- * ingest endpoint is the application's: it may live on when this process dies.
- */
-function transitionOf(entry: Entry): { opens: string | undefined; closes: string | undefined } {
-  const phase = 'ingest' in entry ? 'other' : phaseOf(entry)
-  return {
-    opens: phase === 'start' ? entry.event_id : undefined,
-    closes: phase === 'end' ? entry.event_id : undefined,
-  }
-}
-
 /** Reads integrated entries of a log of `size` entries; cheap when they are asked for in order. */
 export function createEntryReader(
   fs: LedgerFs,
@@ -146,11 +128,11 @@ export function createEntryReader(
 }
 
 /** An entry names its predecessor; within an epoch its number is the next one. */
-function follow(writer: WriterState, { writer: stamp }: Entry, hash: Uint8Array): WriterState {
+function follow(writer: WriterState, stamp: WriterStamp, hash: Uint8Array): WriterState {
   const isNext = stamp.epoch === writer.epoch && stamp.seq === writer.seq
   const isFirst = stamp.epoch > writer.epoch && stamp.seq === 0
   if (stamp.id !== writer.id || stamp.prev !== writer.prev || !(isNext || isFirst)) {
-    throw corruptFailure(`the writer's chain is broken at epoch ${stamp.epoch}, ${stamp.seq}`)
+    throw new Error(`it breaks the writer's chain at epoch ${stamp.epoch}, ${stamp.seq}`)
   }
   return { id: writer.id, epoch: stamp.epoch, seq: stamp.seq + 1, prev: toHex(hash) }
 }
@@ -165,8 +147,8 @@ async function loadOpenStarts(
     const size = (head.logs.get(log) ?? head.sealed.get(log))?.size ?? 0
     const read = createEntryReader(fs, { directory: join(paths.logs, log), size })
     for (const leafIndex of indices) {
-      const entry = parseEntry(await read(leafIndex))
-      starts.set(entry.event_id, { log, leafIndex })
+      const { eventId } = peekEntry(await read(leafIndex))
+      if (eventId !== undefined) starts.set(eventId, { log, leafIndex })
     }
   }
   return starts
