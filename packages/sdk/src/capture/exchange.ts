@@ -20,6 +20,7 @@ import type {
 } from '@affidavit/format'
 import type { BlockDigest, PrefixCache, ReferenceDraft } from './analysis.ts'
 import type { Clock } from './clock.ts'
+import type { DraftOf } from './draft.ts'
 import type { CaptureLimits } from './limits.ts'
 import type { UsageState } from './usage.ts'
 
@@ -154,11 +155,8 @@ export interface ResolvedIdentity {
 export interface RecordMemo {
   readonly identity: ResolvedIdentity
   readonly policy: RecordPolicy
-  readonly members: Draft<RequestFields>
+  readonly members: DraftOf<RequestFields, 'request'>
 }
-
-/** All members of a type; the absent ones `undefined`, which JSON leaves out. */
-export type Draft<T> = { readonly [Name in keyof T]-?: T[Name] | undefined }
 
 /** What ruled this exchange. */
 export interface RecordPolicy {

@@ -15,6 +15,9 @@ const blockBytes = 64
 const digestBytes = 32
 const innerPad = 0x36
 const outerPad = 0x5c
+// Longer messages than this are put together anew each time.
+const messageBytesKept = 1024
+const utf8BytesMax = 3
 const fingerprintDomain = 'affidavit credential fingerprint\n'
 const fingerprintHexDigits = 32
 
@@ -66,7 +69,7 @@ const hashText: HexDigest = (message, encoding) =>
  * `createHmac` of Node. The buffers are shared between calls, which is safe because a call does not yield.
  */
 function createHmac(key: Uint8Array): HexDigest {
-  const inner = Buffer.alloc(blockBytes + digestBytes)
+  const inner = Buffer.alloc(blockBytes + messageBytesKept)
   const outer = Buffer.alloc(blockBytes + digestBytes)
   inner.set(key.length > blockBytes ? hash('sha256', key, 'buffer') : key)
   for (let at = 0; at < blockBytes; at++) {
@@ -74,12 +77,17 @@ function createHmac(key: Uint8Array): HexDigest {
     inner[at] = byte ^ innerPad
     outer[at] = byte ^ outerPad
   }
+  const innerDigest = inner.subarray(0, blockBytes + digestBytes)
   return (message, encoding) => {
-    const isDigest = encoding === 'hex' && message.length === 2 * digestBytes
-    if (isDigest) inner.write(message, blockBytes, 'hex')
-    const text = isDigest
-      ? inner
-      : Buffer.concat([inner.subarray(0, blockBytes), Buffer.from(message, encoding)])
+    let text: Uint8Array = innerDigest
+    if (encoding === 'hex' && message.length === 2 * digestBytes) {
+      inner.write(message, blockBytes, 'hex')
+    } else if (message.length * utf8BytesMax <= messageBytesKept) {
+      const length = inner.write(message, blockBytes, encoding)
+      text = inner.subarray(0, blockBytes + length)
+    } else {
+      text = Buffer.concat([inner.subarray(0, blockBytes), Buffer.from(message, encoding)])
+    }
     outer.write(hash('sha256', text, 'hex'), blockBytes, 'hex')
     return hash('sha256', outer, 'hex')
   }

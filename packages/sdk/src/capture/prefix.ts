@@ -19,7 +19,7 @@ import { createHash, hash } from 'node:crypto'
 import type { PrefixCache, PrefixedAnalysis } from './analysis.ts'
 import { defaultLimits, type CaptureLimits } from './limits.ts'
 import {
-  analyseMember,
+  analyseMembers,
   analyseMessages,
   assemblePrompt,
   joinMessages,
@@ -144,21 +144,14 @@ function whole(body: Uint8Array): Parts | null {
   if (list?.kind !== 'array') return null
   return {
     known: null,
-    head: membersOf(root, (node) => node.start < list.start),
+    head: analyseMembers(root, (node) => node.start < list.start),
     added: analyseMessages(list.values, 0),
     nodes: list.values,
     shift: 0,
-    tail: membersOf(root, (node) => node.start > list.start),
+    tail: analyseMembers(root, (node) => node.start > list.start),
     tailStart: list.end - 1,
     knownTail: null,
   }
-}
-
-function membersOf(root: RawNode, isWanted: (node: RawNode) => boolean): Member[] {
-  return root.values.flatMap((node, at) => {
-    const key = root.keys[at]
-    return key !== undefined && isWanted(node) ? [analyseMember(key, node)] : []
-  })
 }
 
 const comma = 0x2c
@@ -179,7 +172,7 @@ function continued(body: Uint8Array, known: Remembered): Parts | null {
   const root = parseRaw(knownTail === null ? listStart + text : `${listStart}${text}]}`)
   const list = memberOf(root ?? undefined, 'messages')
   if (root === null || list?.start !== listStart.length - 1 || root.hasDuplicates) return null
-  const tail = knownTail?.members ?? membersOf(root, (node) => node !== list)
+  const tail = knownTail?.members ?? analyseMembers(root, (node) => node !== list)
   const headKeys = known.head.map((member) => member.key)
   if (tail.some(({ key }) => headKeys.includes(key))) return null
   const shift = known.bytes + from - listStart.length
@@ -258,7 +251,7 @@ class Pass {
     return {
       bytes,
       sha256: this.#digestAt(bytes),
-      head: known?.head ?? parts.head.map(detached),
+      head: known?.head ?? parts.head.map(detachedMember),
       messages: detached(joinMessages(known === null ? messages : [known.messages, ...messages])),
       tail,
     }
@@ -274,7 +267,7 @@ class Pass {
     return {
       bytes: bytes.length,
       sha256: hash('sha256', bytes, 'hex'),
-      members: parts.tail.map(detached),
+      members: parts.tail.map(detachedMember),
     }
   }
 
@@ -299,11 +292,12 @@ function settledCount(messages: readonly RawNode[]): number {
 }
 
 /** The same, as texts of its own: a text cut from a body keeps the whole body in memory. */
-function detached<Part extends { readonly text: string | null; readonly key?: string }>(
-  part: Part,
-): Part {
-  const key = part.key === undefined ? {} : { key: copyOf(part.key) }
-  return { ...part, ...key, text: part.text === null ? null : copyOf(part.text) }
+function detached<Part extends { readonly text: string | null }>(part: Part): Part {
+  return { ...part, text: part.text === null ? null : copyOf(part.text) }
+}
+
+function detachedMember(member: Member): Member {
+  return { ...detached(member), key: copyOf(member.key), name: copyOf(member.name) }
 }
 
 function copyOf(text: string): string {

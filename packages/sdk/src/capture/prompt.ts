@@ -21,6 +21,7 @@ import {
   fromBinary,
   itemsOf,
   memberOf,
+  quotedKey,
   stringAt,
   type RawNode,
 } from './raw-json.ts'
@@ -39,6 +40,8 @@ const leftOut: ReadonlySet<string> = new Set([
 /** One top-level member of a body, digested. */
 export interface Member {
   readonly key: string
+  /** Its name as JSON text. */
+  readonly name: string
   /** Its binary text in the skeleton; `null` for a member that is left out. */
   readonly text: string | null
   readonly blocks: readonly BlockDigest[]
@@ -62,38 +65,88 @@ export const noFacts: RequestFacts = {
 
 /** Digests a Messages body, which must be an object. */
 export function analysePrompt(body: RawNode): PromptAnalysis {
-  return assemblePrompt(analyseMembers(body))
+  return assemblePrompt(analyseMembers(body, () => true))
 }
 
 /** Digests the members of an object, one by one. */
-export function analyseMembers(body: RawNode): Member[] {
+export function analyseMembers(body: RawNode, isWanted: (member: RawNode) => boolean): Member[] {
   const members: Member[] = []
   for (let at = 0; at < body.keys.length; at++) {
     const key = body.keys[at]
     const value = body.values[at]
-    if (key !== undefined && value !== undefined) members.push(analyseMember(key, value))
+    if (key === undefined || value === undefined || !isWanted(value)) continue
+    members.push(analyseMember(quotedKey(key, body.hasPlainKeys), key, value))
   }
   return members
 }
 
-/** Puts members of different names together. */
+/** Puts members of different names together. Sorts them. */
 export function assemblePrompt(members: Member[]): PromptAnalysis {
-  const sorted = members.toSorted((a, b) => (a.key < b.key ? -1 : 1))
-  const blocks: BlockDigest[] = []
-  const references: ReferenceDraft[] = []
+  members.sort((a, b) => (a.key < b.key ? -1 : 1))
+  const found: Found = {}
+  let references: ReferenceDraft[] | null = null
   let text = ''
-  for (const member of sorted) {
-    if (member.text !== null)
-      text += `${text === '' ? '' : ','}${quoted(member.key)}:${member.text}`
-    for (const reference of member.references) references.push(reference)
-  }
-  for (const key of ['system', 'tools', 'messages']) {
-    const member = sorted.find((candidate) => candidate.key === key)
-    for (const block of member?.blocks ?? nothing) blocks.push(block)
+  for (const member of members) {
+    if (member.text !== null) text += `${text === '' ? '' : ','}${member.name}:${member.text}`
+    if (member.references.length > 0) references = [...(references ?? []), ...member.references]
+    find(found, member)
   }
   const skeleton = `{${text}}`
-  const sha256 = sha256OfBinary(skeleton)
-  return { sha256, skeleton, blocks, references, facts: factsOf(sorted) }
+  return {
+    sha256: sha256OfBinary(skeleton),
+    skeleton,
+    blocks: joinBlocks(found),
+    references: references ?? nothing,
+    facts: factsOf(found),
+  }
+}
+
+/** Members that are looked at again. */
+interface Found {
+  max_tokens?: Member
+  messages?: Member
+  metadata?: Member
+  model?: Member
+  stream?: Member
+  system?: Member
+  thread?: Member
+  tools?: Member
+}
+
+function find(found: Found, member: Member): void {
+  switch (member.key) {
+    case 'max_tokens':
+    case 'messages':
+    case 'metadata':
+    case 'model':
+    case 'stream':
+    case 'system':
+    case 'thread':
+    case 'tools':
+      found[member.key] = member
+  }
+}
+
+function joinBlocks({ system, tools, messages }: Found): readonly BlockDigest[] {
+  if (system === undefined && tools === undefined) return messages?.blocks ?? nothing
+  return [
+    ...(system?.blocks ?? nothing),
+    ...(tools?.blocks ?? nothing),
+    ...(messages?.blocks ?? nothing),
+  ]
+}
+
+function factsOf(found: Found): RequestFacts {
+  const names = found.tools?.value
+  return {
+    model: stringOf(found.model?.value),
+    stream: found.stream?.value === true,
+    maxTokens: countOf(found.max_tokens?.value),
+    metadataUserId: stringOf(found.metadata?.value),
+    toolNames: Array.isArray(names) ? names : nothing,
+    toolCount: found.tools?.blocks.length ?? 0,
+    continuesThread: found.thread?.value === true,
+  }
 }
 
 /** One message, or several in a row, digested. `text` is their skeleton text without brackets. */
@@ -130,7 +183,14 @@ export function joinMessages(list: readonly Messages[]): Messages {
 
 /** The member that `messages` make. */
 export function messagesMember({ text, blocks, references }: Messages): Member {
-  return { key: 'messages', text: `[${text}]`, blocks, references, value: undefined }
+  return {
+    key: 'messages',
+    name: '"messages"',
+    text: `[${text}]`,
+    blocks,
+    references,
+    value: undefined,
+  }
 }
 
 /** Text of a block by where it stands, in UTF-16. */
@@ -155,7 +215,7 @@ interface Collected {
 type Place = Pick<BlockDigest, 'kind' | 'role' | 'messageIndex'>
 
 /** Digests one top-level member. */
-export function analyseMember(key: string, node: RawNode): Member {
+function analyseMember(name: string, key: string, node: RawNode): Member {
   if (key === 'messages' && node.kind === 'array') {
     return messagesMember(joinMessages(analyseMessages(node.values, 0)))
   }
@@ -165,6 +225,7 @@ export function analyseMember(key: string, node: RawNode): Member {
   const value = isLookedAt ? decode(node) : undefined
   return {
     key,
+    name,
     text: leftOut.has(key) ? null : memberText(key, node),
     blocks: nothing,
     references: referringMembers.has(key) ? memberReferences(key, value) : nothing,
@@ -173,13 +234,20 @@ export function analyseMember(key: string, node: RawNode): Member {
 }
 
 function messageText(message: RawNode, messageIndex: number, into: Collected): string {
-  const role = stringAt(memberOf(message, 'role')) ?? ''
   if (message.kind !== 'object') return canonicalText(message)
+  const role = roleOf(memberOf(message, 'role'))
   return canonicalObject(message, (key, member) => {
     if (key === 'cache_control') return null
     if (key !== 'content') return canonicalText(member)
     return contentText(member, { kind: 'message', role, messageIndex }, into)
   })
+}
+
+function roleOf(role: RawNode | undefined): string {
+  if (role === undefined) return ''
+  if (role.source.startsWith('"user"', role.start)) return 'user'
+  if (role.source.startsWith('"assistant"', role.start)) return 'assistant'
+  return stringAt(role)?.slice(0, typeCharsMax) ?? ''
 }
 
 /** `["<digest>",…]` of a string or an array of blocks; anything else as it is. */
@@ -203,7 +271,7 @@ function contentText(content: RawNode, place: Place, into: Collected): string {
 function analyseSystem(node: RawNode): Member {
   const into: Collected = { blocks: [], references: [] }
   const text = contentText(node, { kind: 'system', role: '', messageIndex: -1 }, into)
-  return { key: 'system', text, ...into, value: undefined }
+  return { key: 'system', name: '"system"', text, ...into, value: undefined }
 }
 
 function analyseTools(node: RawNode): Member {
@@ -217,7 +285,14 @@ function analyseTools(node: RawNode): Member {
     if (index < defaultLimits.namesMax) names.push(stringAt(memberOf(tool, 'name')) ?? type)
     text += index > 0 ? `,"${sha256}"` : `"${sha256}"`
   }
-  return { key: 'tools', text: `[${text}]`, blocks, references: nothing, value: names }
+  return {
+    key: 'tools',
+    name: '"tools"',
+    text: `[${text}]`,
+    blocks,
+    references: nothing,
+    value: names,
+  }
 }
 
 function memberText(key: string, node: RawNode): string {
@@ -249,20 +324,6 @@ function toldValue(key: string, value: unknown): unknown {
   return stringOf(value['previous_message_id']) !== null
 }
 
-function factsOf(members: readonly Member[]): RequestFacts {
-  const values = new Map(members.map((member) => [member.key, member.value]))
-  const tools = values.get('tools')
-  return {
-    model: stringOf(values.get('model')),
-    stream: values.get('stream') === true,
-    maxTokens: countOf(values.get('max_tokens')),
-    metadataUserId: stringOf(values.get('metadata')),
-    toolNames: Array.isArray(tools) ? tools : nothing,
-    toolCount: members.find(({ key }) => key === 'tools')?.blocks.length ?? 0,
-    continuesThread: values.get('thread') === true,
-  }
-}
-
 /** A block's `type`, as a copy that does not hold on to the body. */
 function blockType(block: RawNode): string {
   if (block.kind === 'string') return 'text'
@@ -274,7 +335,3 @@ function blockType(block: RawNode): string {
 
 const typeCharsMax = 64
 const toldCharsMax = 4096
-
-function quoted(key: string): string {
-  return Buffer.from(JSON.stringify(key), 'utf8').toString('latin1')
-}

@@ -30,21 +30,26 @@ export class RawNode {
   readonly start: number
   end: number
   /** The span is canonical as it is. */
-  isCanonical = true
+  isCanonical: boolean
   /** Names of the members, decoded, each once; empty unless an object. */
-  keys: readonly string[] = none
+  keys: readonly string[]
   /** Members by `keys`, or items. */
-  values: readonly RawNode[] = none
+  values: readonly RawNode[]
   /** Some name stands more than once; the last one counts. */
-  hasDuplicates = false
+  hasDuplicates: boolean
   /** No name needs an escape. */
-  hasPlainKeys = true
+  hasPlainKeys: boolean
 
   constructor(source: string, kind: RawKind, start: number) {
     this.source = source
     this.kind = kind
     this.start = start
     this.end = start
+    this.isCanonical = true
+    this.keys = none
+    this.values = none
+    this.hasDuplicates = false
+    this.hasPlainKeys = true
   }
 }
 
@@ -125,7 +130,8 @@ export function isNull(node: RawNode): boolean {
 
 /** What `JSON.parse` returns for this value. */
 export function decode(node: RawNode): unknown {
-  return JSON.parse(fromBinary(node.source.slice(node.start, node.end)))
+  const span = node.source.slice(node.start, node.end)
+  return JSON.parse(isAscii(span) ? span : fromBinary(span))
 }
 
 /** Canonical binary text of a value. */
@@ -166,10 +172,19 @@ export function canonicalObject(
   sortByKey(parts)
   let text = ''
   for (const [key, member] of parts) {
-    const name = node.hasPlainKeys ? `"${key}"` : toBinary(JSON.stringify(key))
-    text += `${text === '' ? '' : ','}${name}:${member}`
+    text += `${text === '' ? '' : ','}${quotedKey(key, node.hasPlainKeys)}:${member}`
   }
   return `{${text}}`
+}
+
+/** A name as JSON text. */
+export function quotedKey(key: string, isPlain: boolean): string {
+  return isPlain ? `"${key}"` : toBinary(JSON.stringify(key))
+}
+
+function isAscii(text: string): boolean {
+  for (let at = 0; at < text.length; at++) if (text.charCodeAt(at) > 0x7e) return false
+  return true
 }
 
 const nothingAdded: Readonly<Record<string, string>> = {}
@@ -208,6 +223,9 @@ class Scanner {
   #depth: number
   /** The next backslash at or after `#at`: looking for it again for every string would be quadratic. */
   #backslashAt: number
+  // Lists are gathered in arrays that have room, and kept in arrays that fit.
+  readonly #spareKeys: string[][] = []
+  readonly #spareNodes: RawNode[][] = []
 
   constructor(text: string, depth: number) {
     this.#text = text
@@ -234,8 +252,8 @@ class Scanner {
 
   #object(): RawNode {
     const node = new RawNode(this.#text, 'object', this.#at)
-    const keys: string[] = []
-    const values: RawNode[] = []
+    const keys: string[] = this.#spareKeys.pop() ?? []
+    const values: RawNode[] = this.#spareNodes.pop() ?? []
     let positions: Map<string, number> | null = null
     let hasSpace = this.#step()
     let largest = ''
@@ -258,14 +276,16 @@ class Scanner {
       if (this.#text.charCodeAt(this.#at) === comma) hasSpace = this.#step() || hasSpace
     }
     this.#close(node, hasSpace)
-    node.keys = keys
-    node.values = values
+    node.keys = keys.slice()
+    keys.length = 0
+    this.#spareKeys.push(keys)
+    node.values = this.#exact(values)
     return node
   }
 
   #array(): RawNode {
     const node = new RawNode(this.#text, 'array', this.#at)
-    const values: RawNode[] = []
+    const values: RawNode[] = this.#spareNodes.pop() ?? []
     let hasSpace = this.#step()
     while (this.#text.charCodeAt(this.#at) !== rightBracket) {
       const item = this.#value()
@@ -275,8 +295,15 @@ class Scanner {
       if (this.#text.charCodeAt(this.#at) === comma) hasSpace = this.#step() || hasSpace
     }
     this.#close(node, hasSpace)
-    node.values = values
+    node.values = this.#exact(values)
     return node
+  }
+
+  #exact(values: RawNode[]): readonly RawNode[] {
+    const exact = values.length === 0 ? none : values.slice()
+    values.length = 0
+    this.#spareNodes.push(values)
+    return exact
   }
 
   #close(node: RawNode, hasSpace: boolean): void {

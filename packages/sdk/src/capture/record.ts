@@ -17,9 +17,9 @@ import type {
   WireSide,
 } from '@affidavit/format'
 import { formatMicros } from './clock.ts'
+import type { Draft, DraftOf } from './draft.ts'
 import type {
   CapturedRequest,
-  Draft,
   RecordPolicy,
   ResolvedIdentity,
   ResponseOutcome,
@@ -29,6 +29,9 @@ import { usageOf } from './usage.ts'
 
 type StartedBody = Extract<EntryBody, { kind: 'interaction.started' }>
 type CompletedBody = Extract<EntryBody, { kind: 'interaction.completed' }>
+
+type RequestDraft = DraftOf<RequestFields, 'request'>
+type ResponseDraft = DraftOf<ResponseFields, 'response' | 'usage'>
 
 /** Canonical text of the record of a request that is about to be forwarded. */
 export function startedText(
@@ -82,7 +85,7 @@ function requestMembers(
   captured: CapturedRequest,
   identity: ResolvedIdentity,
   policy: RecordPolicy,
-): Draft<RequestFields> {
+): RequestDraft {
   const memo = captured.recordMemo
   if (memo?.identity === identity && memo.policy === policy) return memo.members
   const members = draftRequest(captured, identity, policy)
@@ -94,7 +97,7 @@ function draftRequest(
   captured: CapturedRequest,
   identity: ResolvedIdentity,
   policy: RecordPolicy,
-): Draft<RequestFields> {
+): RequestDraft {
   const { claims, hashKeys } = captured
   const subject = identity.userId
   const name = (value: string) => safeIdentifier(value, hashKeys, subject)
@@ -154,7 +157,7 @@ function responseMembers(
   captured: CapturedRequest,
   identity: ResolvedIdentity,
   response: ResponseOutcome,
-): Draft<ResponseFields> {
+): ResponseDraft {
   const subject = identity.userId
   const name = (value: string) => safeIdentifier(value, captured.hashKeys, subject)
   const nameOrNull = (value: string | null) => (value === null ? null : name(value))
@@ -199,19 +202,14 @@ interface Side {
 }
 
 /** Members in canonical order. */
-function wireSide(captured: CapturedRequest, subject: string | null, side: Side): WireSide {
-  const { encoding } = side
-  const blockCount = side.blocks.length
-  const decoded = keyed(captured, side.decodedSha256, subject)
-  const headers = keyed(captured, side.headersSha256 ?? null, subject)
+function wireSide(captured: CapturedRequest, subject: string | null, side: Side): Draft<WireSide> {
+  const { blocks, encoding } = side
   return {
-    ...(blockCount === 0 ? {} : { block_count: blockCount }),
+    block_count: blocks.length === 0 ? undefined : blocks.length,
     bytes: side.bodyBytes,
-    ...(decoded === null ? {} : { decoded_digest: decoded }),
-    ...(encoding === null
-      ? {}
-      : { encoding: safeIdentifier(encoding, captured.hashKeys, subject) }),
-    ...(headers === null ? {} : { headers_digest: headers }),
+    decoded_digest: keyed(captured, side.decodedSha256, subject) ?? undefined,
+    encoding: encoding === null ? undefined : safeIdentifier(encoding, captured.hashKeys, subject),
+    headers_digest: keyed(captured, side.headersSha256 ?? null, subject) ?? undefined,
     parsed: side.parsed,
     wire_digest: captured.hashKeys.digest(side.wireSha256, subject),
   }
@@ -255,12 +253,14 @@ function listIfAny(
   return values.length === 0 ? undefined : values.map(name)
 }
 
-type Ordered = Draft<Omit<CompletedBody, 'kind'>> & { readonly kind: EntryBody['kind'] }
+type Ordered = DraftOf<Omit<CompletedBody, 'kind'>, 'request' | 'response' | 'usage'> & {
+  readonly kind: EntryBody['kind']
+}
 
 interface Parts {
   readonly kind: EntryBody['kind']
-  readonly request: Draft<RequestFields>
-  readonly response: Draft<ResponseFields>
+  readonly request: RequestDraft
+  readonly response: ResponseDraft
   readonly loggedAt: string | undefined
 }
 
@@ -335,7 +335,7 @@ function inOrder({ kind, request, response, loggedAt }: Parts): Ordered {
   }
 }
 
-const noResponse: Draft<ResponseFields> = {
+const noResponse: ResponseDraft = {
   completion_tokens: undefined,
   delivered: undefined,
   end_state: undefined,

@@ -5,6 +5,7 @@
  * @module
  */
 import type { Usage, UsageIteration } from '@affidavit/format'
+import type { Draft } from './draft.ts'
 import { arrayOf, countOf, isObject, stringOf } from './json.ts'
 import { iterationsMax } from './limits.ts'
 
@@ -67,20 +68,32 @@ export function mergeUsage(state: UsageState, report: unknown): void {
   }
 }
 
-/** What a record holds; `null` if nothing was reported. */
-export function usageOf(state: UsageState, name: (value: string) => string): Usage | null {
-  const members: [string, unknown][] = []
-  for (const [key, value] of Object.entries(state)) {
-    if (value === null) continue
-    if (typeof value === 'string') members.push([key, name(value)])
-    else if (typeof value === 'number') members.push([key, value])
-    else members.push([key, state.iterations?.map((row) => safeIteration(row, name))])
+/** What a record holds, in canonical order; `null` if nothing was reported. */
+export function usageOf(
+  state: Readonly<UsageState>,
+  name: (value: string) => string,
+): Draft<Usage> | null {
+  const { iterations } = state
+  if (!hasUsage(state) && Object.values(state).every((value) => value === null)) return null
+  return {
+    cache_creation_1h_input_tokens: state.cache_creation_1h_input_tokens ?? undefined,
+    cache_creation_5m_input_tokens: state.cache_creation_5m_input_tokens ?? undefined,
+    cache_creation_input_tokens: state.cache_creation_input_tokens ?? undefined,
+    cache_read_input_tokens: state.cache_read_input_tokens ?? undefined,
+    inference_geo: state.inference_geo === null ? undefined : name(state.inference_geo),
+    input_tokens: state.input_tokens ?? undefined,
+    iterations: iterations?.map((row) => safeIteration(row, name)),
+    output_tokens: state.output_tokens ?? undefined,
+    service_tier: state.service_tier === null ? undefined : name(state.service_tier),
+    speed: state.speed === null ? undefined : name(state.speed),
+    thinking_tokens: state.thinking_tokens ?? undefined,
+    web_fetch_requests: state.web_fetch_requests ?? undefined,
+    web_search_requests: state.web_search_requests ?? undefined,
   }
-  return members.length === 0 ? null : Object.fromEntries(members)
 }
 
 /** Input + cache creation + cache read; `null` while no input has been reported. */
-export function totalInput(state: UsageState): number | null {
+export function totalInput(state: Readonly<UsageState>): number | null {
   if (state.input_tokens === null) return null
   return (
     state.input_tokens +
@@ -90,7 +103,7 @@ export function totalInput(state: UsageState): number | null {
 }
 
 /** Whether anything has been reported. */
-export function hasUsage(state: UsageState): boolean {
+export function hasUsage(state: Readonly<UsageState>): boolean {
   return state.input_tokens !== null || state.output_tokens !== null
 }
 
