@@ -13,6 +13,7 @@ import { medians } from './stats.mjs'
 export const plans = {
   full: {
     rounds: 5,
+    compileSeconds: 8,
     cpuSeconds: 2,
     rateSeconds: 5,
     streamSeconds: 6,
@@ -21,6 +22,7 @@ export const plans = {
   },
   quick: {
     rounds: 1,
+    compileSeconds: 2,
     cpuSeconds: 1,
     rateSeconds: 1,
     streamSeconds: 2,
@@ -52,7 +54,9 @@ export async function warmUp({ instruments, upstream, bodies, plan }, subjects) 
   for (const subject of Object.values(subjects)) {
     for (const body of [bodies['1k'], ...(subject.streams ? [bodies['1k-stream']] : [])]) {
       const options = { body, connections: closedConnections, seconds: 0.1 }
-      await runLoad(instruments, subject, { ...options, warmup: plan.cpuSeconds }, ['unfinished'])
+      await runLoad(instruments, subject, { ...options, warmup: plan.compileSeconds }, [
+        'unfinished',
+      ])
     }
   }
 }
