@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { CaptureOptions, Clock } from '@affidavit/sdk/capture'
+import { createPrefixCache, type CaptureOptions, type Clock } from '@affidavit/sdk/capture'
 import { parseAddress, readSecret, type Config, type ConfigSources } from '../base/config.ts'
 import type { Metrics } from '../base/metrics.ts'
 import { startTimer } from '../base/system.ts'
@@ -124,8 +124,9 @@ function captureOptions(
   clock: Clock,
   hashKeys: CaptureOptions['hashKeys'],
 ): CaptureOptions {
-  if (config.gateway.ipAddress !== 'full') return { clock, hashKeys }
-  return { clock, hashKeys, ipMask: { v4Bits: 32, v6Bits: 128 } }
+  const options = { clock, hashKeys, prefixCache: createPrefixCache() }
+  if (config.gateway.ipAddress !== 'full') return options
+  return { ...options, ipMask: { v4Bits: 32, v6Bits: 128 } }
 }
 
 function addressesFor(config: Config): GatewayContext['clientAddress'] {

@@ -1,17 +1,11 @@
 /**
- * The gateway process: wires the parts and runs until it is told to stop. `startGateway` is also what
- * tests and benchmarks run inside their own process.
+ * Starts a gateway: opens the store, wires the parts, listens. `affidavit gateway` runs it as a process,
+ * tests and benchmarks inside their own.
  *
  * @module
  */
 import { systemClock, type Clock } from '@affidavit/sdk/capture'
-import {
-  loadConfig,
-  parseAddress,
-  processSources,
-  type Config,
-  type ConfigSources,
-} from '../base/config.ts'
+import { parseAddress, processSources, type Config, type ConfigSources } from '../base/config.ts'
 import type { Log } from '../base/log.ts'
 import { createMetrics, type Metrics } from '../base/metrics.ts'
 import { pause, pooledRandom, standardLog } from '../base/system.ts'
@@ -85,6 +79,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const started: { close(): Promise<void> }[] = [store]
   const closeAll = async () => {
     for (const part of started.toReversed()) await part.close()
+    log.info({}, 'gateway stopped')
   }
   try {
     const context = createContext(parts)
@@ -103,26 +98,4 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     await closeAll()
     throw error
   }
-}
-
-/** `affidavit gateway`: runs until SIGTERM or SIGINT, then stops in order. */
-export async function main(config: Config = loadConfig()): Promise<void> {
-  const log = standardLog(config.log, systemClock)
-  process.once('uncaughtException', (error) => {
-    // Its message may quote anything; where it happened does not.
-    log.error({ name: error.name, at: framesOf(error) }, 'ended by a fault of its own')
-    process.exit(1)
-  })
-  const gateway = await startGateway({ config, log })
-  await new Promise<void>((resolve) => {
-    process.once('SIGTERM', () => resolve())
-    process.once('SIGINT', () => resolve())
-  })
-  await gateway.close()
-  log.info({}, 'gateway stopped')
-}
-
-function framesOf(error: Error): string {
-  const lines = (error.stack ?? '').split('\n').filter((line) => line.startsWith('    at '))
-  return lines.map((line) => line.trim()).join(' | ')
 }
