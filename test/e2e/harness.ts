@@ -28,6 +28,8 @@ export interface PairOptions {
   readonly simulator?: SimulatorOptions
   /** Below `gateway:` of the configuration file. */
   readonly gateway?: Readonly<Record<string, unknown>>
+  /** In place of the simulator. */
+  readonly upstreamUrl?: string
   /** Below `gateway.upstream:`. */
   readonly upstream?: Readonly<Record<string, unknown>>
   /** Beside `gateway:`. */
@@ -70,7 +72,7 @@ export async function startPair(options: PairOptions = {}): Promise<Pair> {
         listen: '127.0.0.1:0',
         limits: { linger_ms: 20 },
         ...options.gateway,
-        upstream: { ...options.upstream, anthropic: simulator.url },
+        upstream: { ...options.upstream, anthropic: options.upstreamUrl ?? simulator.url },
       },
     }),
     sources: { env: options.env ?? {}, directory: dataDir, readFile: () => undefined },

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+import { type IncomingMessage, request as startRequest } from 'node:http'
 import { connect } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -130,6 +132,37 @@ describe('bodies', () => {
   test('a byte order mark before the JSON passes', async () => {
     const record = await passed({ body: `\uFEFF${messagesBody()}` })
     expect(record.request.bytes).toBe(Buffer.byteLength(messagesBody()) + 3)
+  })
+})
+
+describe('large answers', () => {
+  test.each([false, true])('12 MB pass, streamed: %s', async (stream) => {
+    const headers = [...apiHeaders, 'x-simulate-mode', 'huge', 'x-simulate-bytes', '12000000']
+    const record = await passed({ headers, body: messagesBody({ stream }) })
+    expect(record.end_state).toBe('complete')
+    expect(record.response.bytes).toBeGreaterThan(12_000_000)
+  })
+
+  test('a caller that does not read holds its upstream up, and nobody else', async () => {
+    const headers = [...apiHeaders, 'x-simulate-mode', 'huge', 'x-simulate-bytes', '40000000']
+    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+      const request = startRequest(`${pair.url}/v1/messages`, { method: 'POST', agent: false })
+      for (let at = 0; at < headers.length; at += 2) {
+        request.setHeader(headers[at] ?? '', headers[at + 1] ?? '')
+      }
+      request.on('response', resolve).on('error', reject)
+      request.end(messagesBody({ stream: true }))
+    })
+    for (let count = 0; count < 50; count += 1) {
+      expect((await send(pair.url, { body: messagesBody() })).status).toBe(200)
+    }
+    const stalled = pair.simulator.requests[0]
+    expect(stalled?.sent.end).toBe('pending')
+    const digest = createHash('sha256')
+    for await (const chunk of answer) digest.update(chunk)
+    await pair.simulator.settled()
+    expect(stalled?.sent.end).toBe('complete')
+    expect(digest.digest('hex')).toBe(stalled?.sent.bodySha256)
   })
 })
 
