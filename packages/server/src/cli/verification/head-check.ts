@@ -8,7 +8,6 @@ import { join } from 'node:path'
 import { createVerifier, equalBytes, isAuditError, openCheckpoint, toHex } from '@affidavit/format'
 import type { Head } from '../../ledger/head.ts'
 import type { LedgerPaths } from '../../ledger/layout.ts'
-import { parseSegmentName } from '../../ledger/wal.ts'
 import type { Chain } from './chain.ts'
 import type { Finding } from './finding.ts'
 import { readHead } from './head-state.ts'
@@ -119,10 +118,9 @@ export function checkHeadWriter(options: {
 }): Finding[] {
   const { head, chain, where, writerId } = options
   const findings: Finding[] = []
-  const isOther = writerId !== undefined && head.writer.id !== writerId
-  if (isOther || parseSegmentName(head.wal.segment)?.epoch !== head.epoch) {
-    const what = 'the head names another writer or epoch than its ledger has'
-    findings.push({ kind: 'inconsistent', what, where })
+  if (writerId !== undefined && head.writer.id !== writerId) {
+    const what = 'the head names another writer than its ledger has'
+    findings.push({ kind: 'inconsistent', what, where, expected: writerId, actual: head.writer.id })
   }
   const sizes = [...head.logs.values(), ...head.sealed.values()].map(({ size }) => size)
   const entries = sizes.reduce((sum, size) => sum + size, 0)
