@@ -24,6 +24,7 @@ export type {
 } from './capture/exchange.ts'
 export { createHashKeys, hashKeyBytes, type HashKeyOptions } from './capture/hash-keys.ts'
 export { isOpaqueId, safeIdentifier } from './capture/identifiers.ts'
+export { clientTokens } from './capture/identity.ts'
 export { defaultLimits, type CaptureLimits } from './capture/limits.ts'
 export { createPrefixCache } from './capture/prefix.ts'
 export { canonicalPrompt, captureRequest } from './capture/request.ts'

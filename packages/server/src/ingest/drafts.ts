@@ -13,8 +13,9 @@
  * @module
  */
 import { eventIdMillis, type EntryBody } from '@affidavit/format'
-import { isOpaqueId, safeIdentifier, type HashKeys } from '@affidavit/sdk/capture'
+import { clientTokens, isOpaqueId, safeIdentifier, type HashKeys } from '@affidavit/sdk/capture'
 import { z } from 'zod'
+import { withKeyedDigests } from './keyed.ts'
 
 const namesMax = 128
 const listMax = 64
@@ -218,7 +219,7 @@ export function bodyOf(draft: Draft, ruling: DraftRuling, keys: HashKeys): Entry
       reason,
     }
   }
-  const { subject_claim: _, route, client, ...named } = draft
+  const { subject_claim: _, route, client, ...named } = withKeyedDigests(draft, keys, ruling.userId)
   const body = {
     ...opaque(named, (text) => safeIdentifier(text, keys, ruling.userId)),
     route: isRoute(route) ? route : 'OTHER /*',
@@ -262,9 +263,9 @@ function isRoute(text: string): boolean {
   return /^[A-Z]{1,16} \/[A-Za-z0-9_/*.:-]*$/.test(text)
 }
 
-/** Product tokens, separated by spaces. */
+/** What capture makes of a User-Agent: product tokens and versions, nothing else. */
 function isClient(text: string): boolean {
-  return /^[A-Za-z0-9._+-]+\/[A-Za-z0-9._+/-]*( [A-Za-z0-9._+-]+\/[A-Za-z0-9._+/-]*)*$/.test(text)
+  return clientTokens(text) === text
 }
 
 function isEventId(text: string): boolean {
