@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { cp, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -190,4 +190,18 @@ test('doctor looks at everything and ends with 7 when a person is needed', async
   await rm(join(directory, 'gw-1/ledger/key'))
   const sick = await run('doctor', '--offline', '--data-dir', directory)
   expect([sick.code, sick.stdout]).toEqual([7, expect.stringContaining('signing-key-gw-1')])
+})
+
+test('bench measures in a folder of its own and leaves nothing', async () => {
+  const directory = join(folder, 'measured')
+  await mkdir(directory)
+  const { code, stdout } = await run('bench', '--seconds', '0.2', '--json', '--data-dir', directory)
+  expect(code).toBe(0)
+  expect(json(stdout)).toMatchObject({
+    fsync_ms: { p50: expect.any(Number), p99: expect.any(Number) },
+    recording: { records: expect.any(Number), sequenced_per_second: expect.any(Number) },
+    verifying: { entries_per_second: expect.any(Number), intact: true },
+  })
+  expect(await readdir(directory)).toEqual([])
+  expect((await run('bench', '--seconds', '0')).code).toBe(exits.usage.code)
 })
