@@ -84,7 +84,7 @@ describe('a remembered conversation', () => {
           }
         },
       ),
-      { numRuns: 400 },
+      { numRuns: 200 },
     )
   })
 

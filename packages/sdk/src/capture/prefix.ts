@@ -84,9 +84,15 @@ class ConversationCache implements PrefixCache {
     const known = pass.longestOf(branches)
     const parts = (known === null ? null : continued(body, known)) ?? whole(body)
     if (parts === null) return null
-    const next = pass.remember(parts)
+    const messages = joinMessages(
+      parts.known === null ? parts.added : [parts.known.messages, ...parts.added],
+    )
+    const next = pass.remember(parts, messages)
     if (next !== null) this.#keep(key, branches, known, next)
-    return { wireSha256: pass.end(), analysis: assemblePrompt(allMembers(parts)) }
+    return {
+      wireSha256: pass.end(),
+      analysis: assemblePrompt([...parts.head, messagesMember(messages), ...parts.tail]),
+    }
   }
 
   #keep(
@@ -161,12 +167,13 @@ const listStart = '{"messages":['
 /** The parts of a body that begins as `known` does; `null` where the full analysis is to be made. */
 function continued(body: Uint8Array, known: Remembered): Parts | null {
   const rest = Buffer.from(body.buffer, body.byteOffset + known.bytes, body.length - known.bytes)
-  if (!isUtf8(rest)) return null
   const from = firstMessageAt(rest)
   if (from < 0) return null
   const knownTail = sharedTail(rest, from, known.tail)
   const end = knownTail === null ? rest.length : rest.length - knownTail.bytes
-  const text = rest.toString('latin1', from, end)
+  const added = rest.subarray(from, end)
+  if (!isUtf8(added)) return null
+  const text = added.toString('latin1')
   // Either way the text is valid if and only if the body is: what was left out was valid, and ended
   // and begins at a bracket or a comma of the list.
   const root = parseRaw(knownTail === null ? listStart + text : `${listStart}${text}]}`)
@@ -186,12 +193,6 @@ function continued(body: Uint8Array, known: Remembered): Parts | null {
     tailStart: list.end - 1 + shift,
     knownTail,
   }
-}
-
-/** The whole body's members, of whatever part. */
-function allMembers({ known, head, added, tail }: Parts): Member[] {
-  const messages = joinMessages(known === null ? added : [known.messages, ...added])
-  return [...head, messagesMember(messages), ...tail]
 }
 
 /** Where the next message begins, or the bracket that closes the list; -1 if it is neither. */
@@ -240,19 +241,18 @@ class Pass {
   }
 
   /** What to remember of this body; `null` if no message of it is settled. */
-  remember(parts: Parts): Remembered | null {
+  remember(parts: Parts, messages: Messages): Remembered | null {
     const { added, known, nodes } = parts
     const settled = settledCount(nodes)
     const last = nodes[settled - 1]
     const tail = parts.knownTail ?? this.#tailOf(parts)
     if (last === undefined) return known === null ? null : { ...known, tail }
     const bytes = last.end + parts.shift
-    const messages = added.slice(0, settled)
     return {
       bytes,
       sha256: this.#digestAt(bytes),
       head: known?.head ?? parts.head.map(detachedMember),
-      messages: detached(joinMessages(known === null ? messages : [known.messages, ...messages])),
+      messages: firstOf(messages, added.slice(settled)),
       tail,
     }
   }
@@ -291,17 +291,39 @@ function settledCount(messages: readonly RawNode[]): number {
   return settled
 }
 
-/** The same, as texts of its own: a text cut from a body keeps the whole body in memory. */
-function detached<Part extends { readonly text: string | null }>(part: Part): Part {
-  return { ...part, text: part.text === null ? null : copyOf(part.text) }
+/** `messages` without the `last` ones, as a text of its own. */
+function firstOf(messages: Messages, last: readonly Messages[]): Messages {
+  let { count } = messages
+  let chars = messages.text.length
+  let blockCount = messages.blocks.length
+  let referenceCount = messages.references.length
+  for (const message of last) {
+    count--
+    chars -= message.text.length + (count === 0 ? 0 : 1)
+    blockCount -= message.blocks.length
+    referenceCount -= message.references.length
+  }
+  return {
+    text: detached(messages.text.slice(0, chars)),
+    count,
+    blocks: messages.blocks.slice(0, blockCount),
+    references: messages.references.slice(0, referenceCount),
+  }
 }
 
 function detachedMember(member: Member): Member {
-  return { ...detached(member), key: copyOf(member.key), name: copyOf(member.name) }
+  const { key, name, text } = member
+  return {
+    ...member,
+    key: JSON.parse(JSON.stringify(key)),
+    name: detached(name),
+    text: text === null ? null : detached(text),
+  }
 }
 
-function copyOf(text: string): string {
-  return Buffer.from(text, 'utf16le').toString('utf16le')
+/** The same binary text as one of its own: what is cut from a body keeps the whole body in memory. */
+function detached(text: string): string {
+  return Buffer.from(text, 'latin1').toString('latin1')
 }
 
 /**

@@ -89,7 +89,7 @@ const textBlock = fc.record(
     type: fc.constant('text'),
     text: fc.oneof(
       trickyText,
-      trickyText.map((text) => text.repeat(600)),
+      trickyText.map((text) => text.repeat(300)),
     ),
     cache_control: cacheControl,
     citations: fc.constantFrom(undefined, null, [], [{ type: 'char_location', cited_text: 'é' }]),
@@ -187,7 +187,7 @@ describe('the canonical request', () => {
         expect(canonicalPrompt(Buffer.from(text))?.skeleton).toBe(skeleton)
         expect(capture(respell(text, seed)).canonicalSha256).toBe(sha256(skeleton))
       }),
-      { numRuns: 300 },
+      { numRuns: 150 },
     )
   })
 
@@ -308,7 +308,7 @@ describe('blocks', () => {
         captured.release()
         expect(captured.blocks.every((_, at) => captured.blockText(at) === null)).toBe(true)
       }),
-      { numRuns: 100 },
+      { numRuns: 50 },
     )
   })
 

@@ -236,12 +236,20 @@ function analyseMember(name: string, key: string, node: RawNode): Member {
 function messageText(message: RawNode, messageIndex: number, into: Collected): string {
   if (message.kind !== 'object') return canonicalText(message)
   const role = roleOf(memberOf(message, 'role'))
+  const content = memberOf(message, 'content')
+  // Nearly every message has just these two members.
+  if (message.keys.length === 2 && content !== undefined && commonRoles.has(role)) {
+    const text = contentText(content, { kind: 'message', role, messageIndex }, into)
+    return `{"content":${text},"role":"${role}"}`
+  }
   return canonicalObject(message, (key, member) => {
     if (key === 'cache_control') return null
     if (key !== 'content') return canonicalText(member)
     return contentText(member, { kind: 'message', role, messageIndex }, into)
   })
 }
+
+const commonRoles: ReadonlySet<string> = new Set(['user', 'assistant'])
 
 function roleOf(role: RawNode | undefined): string {
   if (role === undefined) return ''

@@ -911,7 +911,7 @@ describe('what the answer tells of itself', () => {
   })
 
   test('headers worth keeping, and no others; limits on errors only', () => {
-    const options = {
+    const answered = {
       headers: [
         ...sseHeaders,
         'Request-Id',
@@ -932,13 +932,13 @@ describe('what the answer tells of itself', () => {
         'é"\\',
       ],
     }
-    const kept = outcomeOf([''], options)
+    const kept = outcomeOf([''], answered)
     expect(kept.requestId).toBe('req_1')
     expect(kept.upstream).toEqual({
       'anthropic-organization-id': 'org_1',
       'retry-after': 'Wed, 21 Oct 2026 07:28:00 GMT',
     })
-    const limited = outcomeOf([''], { ...options, status: 429 })
+    const limited = outcomeOf([''], { ...answered, status: 429 })
     expect(limited.upstream).toEqual({
       'anthropic-organization-id': 'org_1',
       'anthropic-ratelimit-odd': '???',
