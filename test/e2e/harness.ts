@@ -28,6 +28,8 @@ export interface PairOptions {
   readonly simulator?: SimulatorOptions
   /** Below `gateway:` of the configuration file. */
   readonly gateway?: Readonly<Record<string, unknown>>
+  /** A directory that outlives the pair; a new one is made, and removed, if there is none. */
+  readonly dataDir?: string
   /** In place of the simulator. */
   readonly upstreamUrl?: string
   /** Below `gateway.upstream:`. */
@@ -58,7 +60,7 @@ const instance = 'gw-1'
 
 /** Starts both, the gateway with small limits that keep tests fast. */
 export async function startPair(options: PairOptions = {}): Promise<Pair> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'affidavit-e2e-'))
+  const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'affidavit-e2e-'))
   const simulator = await startSimulator({ record: 'bodies', ...options.simulator })
   const gateway = await startGateway({
     config: configFrom({
@@ -98,7 +100,7 @@ export async function startPair(options: PairOptions = {}): Promise<Pair> {
     async close() {
       await gateway.close()
       await simulator.close()
-      rmSync(dataDir, { recursive: true, force: true })
+      if (options.dataDir === undefined) rmSync(dataDir, { recursive: true, force: true })
     },
   }
 }

@@ -38,9 +38,14 @@ export function digestsOf(dataDir: string): {
     createHmac('sha256', key).update(Buffer.from(hex, 'hex')).digest('hex')
   return {
     keyed,
-    prompt: (body) => keyed(sha256(canonical(skeleton(JSON.parse(body))))),
+    prompt: (body) => keyed(plainPromptHash(body)),
     message: (message) => keyed(sha256(canonical(messageSkeleton(message)))),
   }
+}
+
+/** `prompt_hash` without a key. */
+export function plainPromptHash(body: string): string {
+  return sha256(canonical(skeleton(JSON.parse(body))))
 }
 
 function skeleton(body: unknown): unknown {

@@ -159,7 +159,15 @@ async function play(
     total,
   })
   const onTurn = (done: number) => progress.update(done)
-  const result = await replay({ plan, baseUrl: stage.gatewayUrl, Client, rate, onTurn, pause })
+  const result = await replay({
+    plan,
+    baseUrl: stage.gatewayUrl,
+    Client,
+    rate,
+    onTurn,
+    pause,
+    clock: systemClock,
+  })
   progress.end()
   return result
 }

@@ -5,6 +5,7 @@
  * @module
  */
 import type Anthropic from '@anthropic-ai/sdk'
+import { type Clock } from '@affidavit/sdk/capture'
 import { type PlannedConversation, type PlannedTurn } from './plan.ts'
 
 /** The part of the SDK that the demo needs; loaded when the demo runs. */
@@ -24,6 +25,7 @@ export interface ReplayOptions {
   readonly rate: number
   readonly onTurn?: (done: number) => void
   pause(ms: number): Promise<void>
+  readonly clock: Clock
 }
 
 /** What the callers saw: how many turns ended well, and how many in which error. */
@@ -42,20 +44,23 @@ const apiKey = 'simulated-credential'
 
 /** Plays every conversation; a turn that fails ends nothing. */
 export async function replay(options: ReplayOptions): Promise<ReplayResult> {
-  const { plan, rate, onTurn, pause } = options
+  const { plan, rate, onTurn, pause, clock } = options
+  const startedMs = clock.monotonicMs()
   const failed = new Map<string, number>()
   let done = 0
   let begun = 0
   const worker = async () => {
     for (let next = plan[begun]; next !== undefined; next = plan[begun]) {
+      const dueMs = startedMs + (rate > 0 ? (begun * 1000) / rate : 0)
       begun += 1
+      const earlyMs = dueMs - clock.monotonicMs()
+      if (earlyMs > 0) await pause(earlyMs)
       for (const turn of next.turns) {
         const failure = await playTurn(clientFor(next, turn, options), next, turn)
         if (failure !== undefined) failed.set(failure, (failed.get(failure) ?? 0) + 1)
         done += 1
         onTurn?.(done)
       }
-      if (rate > 0) await pause((conversationsAtOnceMax * 1000) / rate)
     }
   }
   await Promise.all(Array.from({ length: conversationsAtOnceMax }, worker))

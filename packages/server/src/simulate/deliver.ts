@@ -146,8 +146,9 @@ function pausesOf({ reply, slow }: Transport, delivery: Delivery) {
   const { cadence, slowMs, dripMs } = delivery
   if (slow === 'first-byte') return { first: () => slowMs, next: () => 0 }
   if (slow === 'every-part') return { first: () => dripMs, next: () => dripMs }
+  if (cadence.firstByteMs === 0 && cadence.partMs === 0) return { first: () => 0, next: () => 0 }
   const seeded = createSeeded(reply.facts.requestId)
-  const around = (ms: number) => (ms === 0 ? 0 : (ms * (50 + seeded.below(101))) / 100)
+  const around = (ms: number) => (ms * (50 + seeded.below(101))) / 100
   return { first: () => around(cadence.firstByteMs), next: () => around(cadence.partMs) }
 }
 
