@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { createPrefixCache } from './prefix.ts'
 import { captureRequest } from './request.ts'
 import { capture, options, requestInput, simpleRequest } from './testing.ts'
 
@@ -136,6 +139,30 @@ describe('a request', () => {
     expect(limited({ parseBytesMax: 10 }).parsed).toBe('opaque')
     expect(limited({ requestBlocksMax: 2 }).parsed).toBe('opaque')
     expect(limited({ requestBlocksMax: 3 }).parsed).toBe('json')
+  })
+})
+
+describe('a released request', () => {
+  test('lets its body go, though its record is still to come', async () => {
+    setFlagsFromString('--expose-gc')
+    const collect: () => void = runInNewContext('gc')
+    const text = JSON.stringify({ ...simpleRequest, system: 'x'.repeat(100_000) })
+    const held = (encoding: string[]) => {
+      const bytes = new Uint8Array(encoding.length > 0 ? gzipSync(text) : Buffer.from(text))
+      const input = requestInput(bytes, { rawHeaders: encoding })
+      const captured = captureRequest(input, { ...options, prefixCache })
+      captured.blockText(0)
+      captured.release()
+      return { captured, body: new WeakRef(bytes) }
+    }
+    const prefixCache = createPrefixCache()
+    const all = [held([]), held(['content-encoding', 'gzip'])]
+    // A weak reference is strong until the turn that made it is over.
+    await new Promise((resolve) => setImmediate(resolve))
+    collect()
+    expect(all.map(({ body }) => body.deref())).toEqual([undefined, undefined])
+    expect(all.map(({ captured }) => captured.blocks.length)).toEqual([2, 2])
+    expect(prefixCache.count).toBe(1)
   })
 })
 

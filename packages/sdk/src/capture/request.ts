@@ -30,7 +30,8 @@ export function captureRequest(input: RequestInput, options: CaptureOptions): Ca
     prefixCache: options.prefixCache,
     hint: hintOf(headers.values),
   })
-  const { facts } = analysis
+  // Nothing below may hold on to `analysis`: it has the body.
+  const { blocks, facts } = analysis
   const references = distinct(analysis.references)
   let body = analysis.plain
   let parsedBody: RawNode | null = null
@@ -63,7 +64,7 @@ export function captureRequest(input: RequestInput, options: CaptureOptions): Ca
     headersSha256: headers.sha256,
     canonicalSha256: analysis.sha256,
     completeness: completenessOf(analysis),
-    blocks: analysis.blocks,
+    blocks,
     toolNames: facts.toolNames.slice(0, limits.namesMax),
     toolCount: facts.toolCount,
     references: references.slice(0, limits.referencesMax),
@@ -71,7 +72,7 @@ export function captureRequest(input: RequestInput, options: CaptureOptions): Ca
     hashKeys: options.hashKeys,
     limits,
     blockText(position) {
-      const block = analysis.blocks[position]
+      const block = blocks[position]
       if (block === undefined || body === null) return null
       parsedBody ??= parseBody(body)
       return parsedBody === null ? null : blockTextAt(parsedBody, block)
