@@ -14,12 +14,12 @@ import type { BlockDigest } from './analysis.ts'
 import { arrayOf, countOf, isObject, parseJson, stringOf, type JsonObject } from './json.ts'
 import { modelsMax, type CaptureLimits } from './limits.ts'
 import {
-  binaryText,
   canonicalText,
+  decode,
   itemsOf,
   memberOf,
   rawOf,
-  readRaw,
+  stringAt,
   toBinary,
   type RawNode,
 } from './raw-json.ts'
@@ -96,16 +96,13 @@ export class MessageReader {
     }
   }
 
-  /** Takes a whole JSON body: parsed, and as it was sent. */
-  takeBody(body: JsonObject, bytes: Uint8Array): void {
+  /** Takes a whole JSON body, which must be an object. */
+  takeBody(root: RawNode): void {
+    const body = membersBut(root, 'content')
     const type = body['type']
     if (type === 'error') this.#takeError(body)
     else if (type === 'message') {
-      try {
-        this.#takeMessage(body, readRaw(binaryText(bytes)))
-      } catch {
-        this.isLossy = true
-      }
+      this.#takeMessage(body, itemsOf(memberOf(root, 'content')))
       this.hasFinalUsage = true
     } else if (countOf(body['input_tokens']) !== null) {
       mergeUsage(this.usage, body)
@@ -136,7 +133,7 @@ export class MessageReader {
         this.#endBlock(event['index'])
         return false
       case 'message_start':
-        this.#takeMessage(event['message'], null)
+        this.#startMessage(event['message'])
         return false
       case 'message_delta':
         this.#takeMessageDelta(event)
@@ -152,8 +149,11 @@ export class MessageReader {
     }
   }
 
-  #takeMessage(message: unknown, sent: RawNode | null): void {
-    if (!isObject(message)) return
+  #startMessage(message: unknown): void {
+    if (isObject(message)) this.#takeMessage(message, arrayOf(message['content']).map(rawOf))
+  }
+
+  #takeMessage(message: JsonObject, content: readonly RawNode[]): void {
     this.#hasMessage = true
     this.messageId = stringOf(message['id'])
     this.#role = message['role'] ?? null
@@ -161,18 +161,12 @@ export class MessageReader {
     this.model = stringOf(message['model'])
     mergeUsage(this.usage, message['usage'])
     this.#takeStop(message)
-    const content = arrayOf(message['content'])
-    if (content.length > 0) this.#takeContent(content, sent ?? rawOf(message))
-    this.#noteIterations()
-  }
-
-  #takeContent(content: readonly unknown[], message: RawNode): void {
-    for (const [index, raw] of itemsOf(memberOf(message, 'content')).entries()) {
-      const block = content[index]
-      if (isObject(block)) this.#noteBlock(block)
-      const type = isObject(block) ? (stringOf(block['type']) ?? '') : ''
-      this.#pushBlock(type, blockSha256(raw))
+    for (const block of content) {
+      const type = stringAt(memberOf(block, 'type')) ?? ''
+      if (type !== 'text') this.#noteBlock(membersBut(block, 'content', 'input'))
+      this.#pushBlock(type, blockSha256(block))
     }
+    this.#noteIterations()
   }
 
   #takeMessageDelta(event: JsonObject): void {
@@ -267,6 +261,18 @@ export class MessageReader {
       `,"stop_reason":${quoted(this.stopReason)},"stop_sequence":${quoted(this.stopSequence)}}`
     return sha256OfBinary(text)
   }
+}
+
+/** An object without the members in which content is. */
+function membersBut(node: RawNode, ...left: readonly string[]): JsonObject {
+  const members: Record<string, unknown> = {}
+  for (let at = 0; at < node.keys.length; at++) {
+    const key = node.keys[at]
+    const member = node.values[at]
+    if (key === undefined || member === undefined || left.includes(key)) continue
+    if (key !== '__proto__') members[key] = decode(member)
+  }
+  return members
 }
 
 /** Canonical binary text of a string or `null`. */

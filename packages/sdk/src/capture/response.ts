@@ -20,8 +20,8 @@ import type {
   ResponseOutcome,
   ResponseTap,
 } from './exchange.ts'
-import { isObject, parseJson } from './json.ts'
 import { MessageReader } from './message.ts'
+import { binaryText, parseRaw } from './raw-json.ts'
 import { EventParser } from './sse.ts'
 import { upstreamHeaders, type UpstreamHeaders } from './upstream.ts'
 import { judge } from './verdict.ts'
@@ -218,8 +218,13 @@ function readPlain(bytes: Buffer, head: UpstreamHeaders, context: BodyContext): 
     parser.push(bytes)
     return { ...read, parsed: 'sse' }
   }
-  const body = parseJson(bytes.toString('utf8'))
-  if (!isObject(body)) return { ...read, parsed: 'opaque' }
-  message.takeBody(body, bytes)
+  try {
+    const body = parseRaw(binaryText(bytes))
+    if (body?.kind !== 'object') return { ...read, parsed: 'opaque' }
+    message.takeBody(body)
+  } catch {
+    // It is JSON, and nests too deep to be understood.
+    message.isLossy = true
+  }
   return { ...read, parsed: 'json' }
 }
