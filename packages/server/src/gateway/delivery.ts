@@ -119,7 +119,15 @@ export class Delivery {
   }
 }
 
-/** Node writes text as Latin-1; undici reads the reason as UTF-8. The same bytes go out again. */
+// What Node refuses to write in a status line.
+const unwritable = /[^\t\x20-\x7e\x80-\xff]/
+
+/**
+ * Node writes text as Latin-1; undici reads the reason as UTF-8. The same bytes go out again, except
+ * control characters, which no status line may hold: such a reason is left out.
+ */
 function wireReason(reason: string): string {
-  return reason === 'OK' ? reason : Buffer.from(reason, 'utf8').toString('latin1')
+  if (reason === 'OK') return reason
+  const text = Buffer.from(reason, 'utf8').toString('latin1')
+  return unwritable.test(text) ? '' : text
 }

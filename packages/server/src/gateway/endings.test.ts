@@ -413,6 +413,20 @@ describe('fail open', () => {
     expect(gateway.ledger.openInteractions).toBe(1)
   })
 
+  test('an answer that broke off stays broken when its record fails', async () => {
+    upstream.answer = ({ socket }) => {
+      socket.write(streamHead)
+      socket.write(chunked(streamFrames[0] ?? ''))
+      socket.end()
+    }
+    await start(settings)
+    gateway.ledger.failingKinds.set('interaction.completed', 'ERR_LEDGER_WRITE_FAILED')
+    const caller = await callRaw(gateway.port)
+    caller.send(messageRequest({ stream: true }))
+    await caller.closed
+    expect(parseAnswer(caller.received()).isWhole).toBe(false)
+  })
+
   test('naming such an application is not enough', async () => {
     await start({ applications: { lax: { fail_open: true } } })
     gateway.ledger.failingKinds.set('interaction.started', 'ERR_LEDGER_BUSY')

@@ -299,7 +299,13 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #sendLoneHead(): void {
-    if (this.#phase === 'answering') this.#delivery.sendHead(true)
+    if (this.#phase !== 'answering') return
+    try {
+      this.#delivery.sendHead(true)
+    } catch (error) {
+      this.#gateway.log.error(errorFields(error), 'answer not delivered')
+      this.#response.destroy()
+    }
   }
 
   onData(chunk: Buffer): boolean {
@@ -362,7 +368,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (completed === undefined || this.#policy.delivery !== 'strict') this.#release(ending)
     completed?.then(
       () => this.#release(ending),
-      (error: unknown) => this.#completionFailed(error),
+      (error: unknown) => this.#completionFailed(error, ending),
     )
   }
 
@@ -385,13 +391,13 @@ export class Exchange implements Dispatcher.DispatchHandler {
     }
   }
 
-  #completionFailed(error: unknown): void {
+  #completionFailed(error: unknown, ending: Ending): void {
     const code = codeOf(error) ?? 'ERR_AUDIT_UNAVAILABLE'
     this.#gateway.metrics.completionsLost.add()
     this.#gateway.log.error({ ...errorFields(error) }, 'completion not recorded')
     if (this.#phase === 'over') return
     // The start is on disk, so recovery tells of the exchange; fail_open lets the answer go.
-    if (this.#policy.failOpen) this.#release('clean')
+    if (this.#policy.failOpen) this.#release(ending)
     else if (this.#delivery.headSent) this.#release('broken', false)
     else this.#release(auditUnavailable(code, true), false)
   }

@@ -205,6 +205,24 @@ describe('what the caller receives', () => {
     expect(headers.join('\n').toLowerCase()).not.toContain('date:')
   })
 
+  test.each(['strict', 'standard'])(
+    'a status text that no status line may hold is left out (%s)',
+    async (delivery) => {
+      answer('HTTP/1.1 200 a\x01b\r\nContent-Length: 2\r\n\r\nok')
+      const own = await startTestGateway(upstream.url, { delivery })
+      const caller = await callRaw(own.port)
+      caller.send(messageRequest())
+      await caller.closed
+      await own.close()
+      expect(parseAnswer(caller.received())).toMatchObject({ status: 200, reason: '' })
+    },
+  )
+
+  test('a status text in UTF-8 is the same bytes again', async () => {
+    answer('HTTP/1.1 200 caf\xc3\xa9\r\nContent-Length: 2\r\n\r\nok')
+    expect(parseAnswer(await exchange(messageRequest())).reason).toBe('caf\xc3\xa9')
+  })
+
   test('a body with an unknown content-encoding passes untouched', async () => {
     answer('HTTP/1.1 200 OK\r\nContent-Encoding: zstd\r\nContent-Length: 4\r\n\r\n\x28\xb5\x2f\xfd')
     const { headers, body } = parseAnswer(await exchange(messageRequest()))
