@@ -233,8 +233,9 @@ export interface ResponseTap {
   /** Whether `message_stop` or an error event has been seen. */
   readonly terminalSeen: boolean
   /**
-   * `sse`: `chunk` tells what to hold. `body`: only the end of the body is the end of the answer, so
-   * a door that promises durability before the last byte holds back the last chunk (or all of it).
+   * Known after `head`. `sse`: release what `chunk` says, at once; a stream of another operation has no
+   * terminal event, and only its end is held. `body`: only the end of the body is the end of the answer,
+   * so a door that promises durability before the last byte holds back the last chunk (or all of it).
    */
   readonly framing: 'sse' | 'body'
   /** Judges the end state. Later calls return the first verdict. */

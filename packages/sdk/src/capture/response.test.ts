@@ -463,6 +463,16 @@ describe('the offset that may be released', () => {
     expect(tap.end('end').endState).toBe('complete')
   })
 
+  test('is everything for a stream of another operation, which may stay open for hours', () => {
+    const events = capture('', { method: 'GET', url: '/v1/sessions/s_1/events/stream' })
+    const tap = createResponseTap(events, options)
+    tap.head(200, sseHeaders)
+    expect(tap.framing).toBe('sse')
+    expect(tap.chunk(bytes)).toBe(bytes.length)
+    expect(tap.terminalSeen).toBe(false)
+    expect(tap.end('end')).toMatchObject({ endState: 'complete', parsed: 'opaque' })
+  })
+
   test('is everything for a body whose end only its own end tells', () => {
     const tap = createResponseTap(streaming, options)
     tap.head(200, jsonHeaders)

@@ -59,7 +59,7 @@ class Tap implements ResponseTap {
   }
 
   get framing(): 'sse' | 'body' {
-    return this.#parser === null ? 'body' : 'sse'
+    return this.#head?.isStream === true && this.#head.encoding === null ? 'sse' : 'body'
   }
 
   head(status: number, rawHeaders: readonly string[]): void {
@@ -173,7 +173,7 @@ function bodyKind(
   content: CapturedRequest['content'],
   head: UpstreamHeaders,
 ): 'sse' | 'copy' | 'opaque' {
-  if (head.contentType.startsWith('text/event-stream')) {
+  if (head.isStream) {
     if (content !== 'messages') return 'opaque'
     return head.encoding === null ? 'sse' : 'copy'
   }
@@ -210,7 +210,7 @@ function readBody(bytes: Buffer, head: UpstreamHeaders, context: BodyContext): B
 function readPlain(bytes: Buffer, head: UpstreamHeaders, context: BodyContext): BodyRead {
   const { message, limits } = context
   const read = { decodedSha256: null, isBeyondReading: false }
-  if (head.contentType.startsWith('text/event-stream')) {
+  if (head.isStream) {
     let isOver = false
     const parser = new EventParser(limits.eventBytesMax, (name, data) => {
       isOver ||= message.takeEvent(name, data)

@@ -14,6 +14,8 @@ export interface UpstreamHeaders {
   /** Lower case, parameters included. */
   readonly contentType: string
   readonly encoding: string | null
+  /** SSE. */
+  readonly isStream: boolean
   /** JSON or SSE. */
   readonly isReadable: boolean
   readonly requestId: string | null
@@ -60,10 +62,12 @@ export function upstreamHeaders(
       if (kept.length < keptMax) kept.push([name, printable(value)])
     }
   }
+  const isStream = contentType.startsWith('text/event-stream')
   return {
     status,
     contentType,
-    isReadable: contentType.includes('json') || contentType.startsWith('text/event-stream'),
+    isStream,
+    isReadable: isStream || contentType.includes('json'),
     encoding: source === 'gateway' ? encoding : null,
     requestId: requestId ?? otherRequestId,
     kept: kept === null ? null : sorted(kept),
