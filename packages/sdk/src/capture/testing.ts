@@ -233,3 +233,102 @@ export function respell(text: string, seed: number): string {
   }
   return out
 }
+
+/** A content block of an answer. */
+export type Block = Readonly<Record<string, unknown>>
+/** An answer, as far as its digest goes. */
+export interface Message {
+  readonly content: readonly Block[]
+  readonly stop_reason: string
+  readonly stop_sequence: string | null
+  readonly model: string
+}
+
+/** Pieces of a text, cut anywhere, surrogate pairs included. */
+function pieces(text: string, cuts: readonly number[]): string[] {
+  const offsets = [...new Set(cuts.map((at) => at % (text.length + 1)))].sort((a, b) => a - b)
+  return [...offsets, text.length].map((to, at) => text.slice(at === 0 ? 0 : offsets[at - 1], to))
+}
+
+/** The events that stream one block, as Claude's API cuts them. */
+function blockEvents(block: Block, index: number, cuts: readonly number[]): string[] {
+  const delta = (value: Block) => frame({ type: 'content_block_delta', index, delta: value })
+  const start = (content_block: Block) =>
+    frame({ type: 'content_block_start', index, content_block })
+  const stop = frame({ type: 'content_block_stop', index })
+  const { type, text, thinking, signature, input, citations } = block
+  if (type === 'text' && typeof text === 'string') {
+    const list = Array.isArray(citations) ? citations : []
+    return [
+      start({ ...block, text: '', ...(citations === undefined ? {} : { citations: [] }) }),
+      ...pieces(text, cuts).map((piece) => delta({ type: 'text_delta', text: piece })),
+      ...list.map((citation: unknown) => delta({ type: 'citations_delta', citation })),
+      stop,
+    ]
+  }
+  if (type === 'thinking' && typeof thinking === 'string') {
+    return [
+      start({ type, thinking: '', signature: '' }),
+      ...pieces(thinking, cuts).map((piece) =>
+        delta({ type: 'thinking_delta', thinking: piece, estimated_tokens: 3 }),
+      ),
+      delta({ type: 'signature_delta', signature }),
+      stop,
+    ]
+  }
+  if (type === 'tool_use' || type === 'server_tool_use') {
+    const json = JSON.stringify(input)
+    return [
+      start({ ...block, input: {} }),
+      ...pieces(json, cuts).map((piece) =>
+        delta({ type: 'input_json_delta', partial_json: piece }),
+      ),
+      stop,
+    ]
+  }
+  if (type === 'compaction') {
+    return [
+      start({ ...block, content: null }),
+      delta({ type: 'compaction_delta', content: block['content'] }),
+      stop,
+    ]
+  }
+  return [start(block), stop]
+}
+
+const usage = {
+  input_tokens: 10,
+  output_tokens: 20,
+  cache_read_input_tokens: 5,
+  cache_creation_input_tokens: 2,
+}
+
+/** The answer as a stream of events, its texts cut at `cuts`. */
+export function asStream(message: Message, cuts: readonly number[]): string {
+  const start = {
+    id: 'msg_1',
+    type: 'message',
+    role: 'assistant',
+    model: message.model,
+    content: [],
+    stop_reason: null,
+    stop_sequence: null,
+    usage: { ...usage, output_tokens: 1 },
+  }
+  return [
+    frame({ type: 'message_start', message: start }),
+    frame({ type: 'ping' }),
+    ...message.content.flatMap((block, index) => blockEvents(block, index, cuts)),
+    frame({
+      type: 'message_delta',
+      delta: { stop_reason: message.stop_reason, stop_sequence: message.stop_sequence },
+      usage: { output_tokens: 20, input_tokens: null },
+    }),
+    frame({ type: 'message_stop' }),
+  ].join('')
+}
+
+/** The answer as one body. */
+export function asJson(message: Message): string {
+  return JSON.stringify({ id: 'msg_1', type: 'message', role: 'assistant', ...message, usage })
+}
