@@ -2,12 +2,14 @@ import { canonicalize, leafHash, stampEntry, toHex, utf8Encode } from '@affidavi
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
+  SequencedEntry,
   addEntry,
   closeBatch,
   createBatchMemory,
   hashLastEntry,
   openBatch,
   sealBatch,
+  type Batch,
 } from './batch.ts'
 import { firstFrameHash, readFrame } from './frame.ts'
 import { instanceKeyOf } from './key.ts'
@@ -17,15 +19,20 @@ import type { WalPosition } from './wal.ts'
 const writer = { epoch: 1, id: '0'.repeat(16), log: 'a/2026q4', prev: '0'.repeat(64), seq: 0 }
 const stamp = stampEntry('{"":0}', writer).slice(5)
 const key = instanceKeyOf(new Uint8Array(32))
-const table = createLogTable({ name: 'a/b', directory: '/', key, sealed: new Map() })
-const placeholder = {
-  log: table.open('a/2026q4'),
-  origin: '',
-  leafIndex: 0,
-  leafHash: new Uint8Array(32),
-  opens: undefined,
-  closes: undefined,
+const table = createLogTable({ name: 'a/b', directory: '/', epoch: 1, key, sealed: new Map() })
+const log = table.open('a/2026q4')
+
+/** Adds an entry as the ledger does; `undefined` when the batch is full. */
+function add(batch: Batch, body: string): SequencedEntry | undefined {
+  const start = addEntry(batch, body, stamp)
+  if (start === undefined) return undefined
+  const { slab, payloadEnd: end } = batch.space
+  const place = { log, leafIndex: 0, slab, start, end, hash: hashLastEntry(batch, start) }
+  const entry = new SequencedEntry({ ...place, opens: undefined, closes: undefined })
+  batch.entries.push(entry)
+  return entry
 }
+
 const start: WalPosition = { segment: '', offset: 0, index: 0, frameHash: firstFrameHash }
 
 describe('a batch', () => {
@@ -38,11 +45,11 @@ describe('a batch', () => {
           const batch = openBatch(memory, 200_000)
           for (const text of texts) {
             const body = canonicalize({ text: text.replaceAll(/\p{Surrogate}/gu, '?') })
-            const entry = addEntry(batch, body, stamp)
+            const added = add(batch, body)
             const expected = utf8Encode(stampEntry(body, writer))
-            if (entry === undefined) throw new Error('no room')
-            expect(toHex(entry)).toBe(toHex(expected))
-            expect(hashLastEntry(batch, entry)).toBe(toHex(leafHash(expected)))
+            if (added === undefined) throw new Error('no room')
+            expect(toHex(added.entry)).toBe(toHex(expected))
+            expect(toHex(added.leafHash)).toBe(toHex(leafHash(expected)))
           }
         },
       ),
@@ -56,12 +63,7 @@ describe('a batch', () => {
     for (let number = 0; number < 300; number++) {
       const batch = openBatch(memory, 3000)
       const body = canonicalize({ number, pad: 'x'.repeat(number * 7) })
-      const made = [addEntry(batch, body, stamp), addEntry(batch, body, stamp)]
-      for (const entry of made) {
-        if (entry === undefined) throw new Error('no room')
-        hashLastEntry(batch, entry)
-        batch.entries.push({ ...placeholder, entry })
-      }
+      expect([add(batch, body), add(batch, body)]).not.toContain(undefined)
       closeBatch(memory, batch)
       const frame = sealBatch(batch, position, number)
       position = { ...position, index: position.index + 2, frameHash: frame.hash }
@@ -83,10 +85,8 @@ describe('a batch', () => {
     const batch = openBatch(memory, 60_000)
     const body = canonicalize({ pad: 'x'.repeat(60_000) })
     const entries = []
-    for (let entry = addEntry(batch, body, stamp); entry; entry = addEntry(batch, body, stamp)) {
-      hashLastEntry(batch, entry)
-      batch.entries.push({ ...placeholder, entry })
-      entries.push(toHex(entry))
+    for (let added = add(batch, body); added !== undefined; added = add(batch, body)) {
+      entries.push(toHex(added.entry))
     }
     expect(entries).toHaveLength(4)
     closeBatch(memory, batch)

@@ -15,7 +15,7 @@ import type { WriterState } from './head.ts'
 import type { Log } from './logs.ts'
 import type { WalPosition } from './wal.ts'
 
-/** What became of an appended entry: its place in a log, for good. */
+/** What became of an appended entry: its place in a log, for good. Copying it by spreading loses parts. */
 export interface Sequenced {
   readonly origin: string
   readonly leafIndex: number
@@ -24,11 +24,61 @@ export interface Sequenced {
   readonly entry: Uint8Array
 }
 
-/** An entry on its way into the tree. */
-export interface SequencedEntry extends Sequenced {
+interface EntryPlace {
   readonly log: Log
+  readonly leafIndex: number
+  /** Buffer that holds the entry, from `start` up to `end`. */
+  readonly slab: Buffer
+  readonly start: number
+  readonly end: number
+  /** Leaf hash in hexadecimal. */
+  readonly hash: string
   readonly opens: string | undefined
   readonly closes: string | undefined
+}
+
+/**
+ * An entry on its way into the tree. A class, because its bytes and its hash become arrays only when
+ * they are asked for: callers hardly ever do, and a hundred thousand entries a second that live until
+ * the next integration are work for the garbage collector.
+ */
+export class SequencedEntry implements Sequenced, EntryPlace {
+  readonly log: Log
+  readonly origin: string
+  readonly leafIndex: number
+  readonly slab: Buffer
+  readonly start: number
+  readonly end: number
+  readonly hash: string
+  readonly opens: string | undefined
+  readonly closes: string | undefined
+  /** The caller that waits for it; nobody any more once it is settled. */
+  waiter: Waiter | undefined = undefined
+
+  constructor({ log, leafIndex, slab, start, end, hash, opens, closes }: EntryPlace) {
+    this.log = log
+    this.origin = log.origin
+    this.leafIndex = leafIndex
+    this.slab = slab
+    this.start = start
+    this.end = end
+    this.hash = hash
+    this.opens = opens
+    this.closes = closes
+  }
+
+  get entry(): Buffer {
+    return this.slab.subarray(this.start, this.end)
+  }
+
+  get leafHash(): Buffer {
+    return Buffer.from(this.hash, 'hex')
+  }
+}
+
+interface Waiter {
+  resolve(sequenced: Sequenced): void
+  reject(error: AuditError): void
 }
 
 /** Entries of one frame that is durable, waiting to be integrated. */
@@ -41,15 +91,9 @@ export interface WrittenBatch {
   readonly writer: WriterState
 }
 
-interface Waiter {
-  resolve(sequenced: Sequenced): void
-  reject(error: AuditError): void
-}
-
 /** A frame that is being filled, or waits to be written. */
 export interface Batch {
   readonly entries: SequencedEntry[]
-  readonly waiters: Waiter[]
   /** Called when the batch is durable, or when it never will be. */
   readonly written: (() => void)[]
   readonly space: FrameSpace
@@ -89,17 +133,18 @@ export function openBatch(memory: BatchMemory, units: number): Batch {
   const start = memory.used
   const payloadEnd = start + frameHashPrefix.length + frameHeaderBytes
   const space = { slab: memory.slab, start, payloadEnd }
-  return { entries: [], waiters: [], written: [], space }
+  return { entries: [], written: [], space }
 }
 
 /**
  * Encodes an entry at the end of the batch: a body, and what replaces its last brace. The two are not
  * joined as text first, because flattening a joined string costs more than encoding both.
  *
- * @returns the entry, a view of the frame; `undefined` when it does not fit any more.
+ * @returns where the entry starts in the batch's slab, up to `payloadEnd`; `undefined` when it does not
+ *   fit any more.
  * @throws AuditError `ERR_ENTRY_TOO_LARGE`; the batch is as before.
  */
-export function addEntry({ space }: Batch, body: string, stamp: string): Buffer | undefined {
+export function addEntry({ space }: Batch, body: string, stamp: string): number | undefined {
   const { slab } = space
   const start = space.payloadEnd + lengthBytes
   const room = slab.length - frameTrailerBytes - start
@@ -112,18 +157,17 @@ export function addEntry({ space }: Batch, body: string, stamp: string): Buffer 
   const end = brace + slab.write(stamp, brace, 'latin1')
   slab.writeUInt16BE(end - start, space.payloadEnd)
   space.payloadEnd = end
-  return slab.subarray(start, end)
+  return start
 }
 
-/** Leaf hash, in hexadecimal, of the entry that was added last. */
-export function hashLastEntry({ space }: Batch, entry: Buffer): string {
+/** Leaf hash, in hexadecimal, of the entry that was added last, at `start`. */
+export function hashLastEntry({ space }: Batch, start: number): string {
   const { slab, payloadEnd } = space
   // A leaf is hashed with a zero byte before it (RFC 6962 section 2.1). The second byte of the length
   // is that byte for a moment, which saves a copy of every entry.
-  const before = payloadEnd - entry.length - 1
-  slab[before] = 0
-  const hash = sha256Hex(slab.subarray(before, payloadEnd))
-  slab[before] = entry.length & 0xff
+  slab[start - 1] = 0
+  const hash = sha256Hex(slab.subarray(start - 1, payloadEnd))
+  slab[start - 1] = (payloadEnd - start) & 0xff
   return hash
 }
 

@@ -48,6 +48,8 @@ export interface Core {
   writing: Batch | undefined
   sequencing: Promise<void> | undefined
   queuedBytes: number
+  /** When the batch that is being filled was begun. */
+  nowMicros: number
   lastEntryMs: number
   readonly openIds: Set<string>
 

@@ -656,6 +656,32 @@ describe('opening', () => {
     expect(end).toMatchObject({ event_id: eventIdOf(1), writer: { log: 'standard/2027q1' } })
   })
 
+  test('a published checkpoint whose name was never synced is not relied upon', async () => {
+    const world = createWorld(1)
+    let isArmed = false
+    const mount = world.mount({
+      decide: ({ name, path }) =>
+        isArmed && name === 'sync' && path.endsWith('standard/2026q4') ? 'fail-nothing' : 'ok',
+    })
+    const first = await world.open(mount)
+    await first.ledger.publish()
+    isArmed = true
+    await world.append(first.ledger, plainEntry(1))
+    await failureOf(first.ledger.publish())
+    isArmed = false
+    await first.ledger.close()
+    // The page cache shows the new checkpoint; the next quarter begins, and the log is done with.
+    world.clock.set('2027-01-01T00:00:00Z')
+    const second = await world.open(mount)
+    await world.append(second.ledger, plainEntry(2))
+    await second.ledger.publish()
+    await world.append(second.ledger, plainEntry(3))
+    await second.ledger.publish()
+    mount.kill()
+    world.disk.reboot(() => false)
+    expect((await expectSound(world)).map(({ writer }) => writer.epoch)).toEqual([1, 1, 2, 2, 2, 3])
+  })
+
   test('an agreed checkpoint that was not published is published', async () => {
     const world = createWorld(1)
     const mount = world.mount({

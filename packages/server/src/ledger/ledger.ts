@@ -19,14 +19,7 @@
  *
  * @module
  */
-import {
-  assert,
-  signCheckpoint,
-  stampEntry,
-  toHex,
-  utf8Encode,
-  type AuditError,
-} from '@affidavit/format'
+import { assert, signCheckpoint, utf8Encode, type AuditError } from '@affidavit/format'
 import { join } from 'node:path'
 import {
   addEntry,
@@ -35,8 +28,8 @@ import {
   openBatch,
   sealBatch,
   type Batch,
+  SequencedEntry,
   type Sequenced,
-  type SequencedEntry,
   type WrittenBatch,
 } from './batch.ts'
 import type { Core, LedgerState } from './core.ts'
@@ -47,6 +40,7 @@ import { settingsOf, type LedgerOptions } from './options.ts'
 import { heartbeatBody, interruptedBody, openedBody, ownRetentionClass } from './own-entries.ts'
 import { publishCheckpoints, removePartials } from './publish.ts'
 import type { RecoveryReport } from './recover.ts'
+import { finishStamp } from './stamp.ts'
 import { recoverCore, type OpenInteraction } from './start.ts'
 import type { OpenStart } from './tail.ts'
 import { listSegments } from './wal-scan.ts'
@@ -173,23 +167,24 @@ function append(
   try {
     if (core.state !== 'open') throw stoppedFailure(core.failure)
     if (whose === 'callers') refuseOverload(core, opens)
-    const log = core.logs.logFor(retentionClass, clock.nowMicros())
-    const stamp = stampOf(core, log)
-    const { batch, entry } = place(core, body, stamp)
+    // One look at the clock for a frame is enough to know the quarter.
+    core.nowMicros = core.batch === undefined ? clock.nowMicros() : core.nowMicros
+    const log = core.logs.logFor(retentionClass, core.nowMicros)
+    const { batch, start } = place(core, body, finishStamp(log.stampBegun, core.prev, core.seq))
     // Nothing above has changed anything: an entry that does not fit leaves no gap in the chain.
-    const hash = hashLastEntry(batch, entry)
+    const hash = hashLastEntry(batch, start)
+    const { slab, payloadEnd: end } = batch.space
+    const leafIndex = log.sequenced++
+    const entry = new SequencedEntry({ log, leafIndex, slab, start, end, hash, opens, closes })
     core.seq += 1
     core.prev = hash
+    core.queuedBytes += end - start
     if (opens !== undefined) core.openIds.add(opens)
     if (closes !== undefined) core.openIds.delete(closes)
-    const leafHash = Buffer.from(hash, 'hex')
-    const leafIndex = log.sequenced++
-    batch.entries.push({ log, origin: log.origin, leafIndex, leafHash, entry, opens, closes })
-    core.queuedBytes += entry.length
-    core.lastEntryMs = clock.monotonicMs()
+    batch.entries.push(entry)
     // A crash before the frame is written loses the entry, and no caller has been told otherwise.
     return new Promise((resolve, reject) => {
-      batch.waiters.push({ resolve, reject })
+      entry.waiter = { resolve, reject }
       core.sequencing ??= sequenceSoon(core)
     })
   } catch (error) {
@@ -210,27 +205,19 @@ function refuseOverload(core: Core, opens: string | undefined): void {
   }
 }
 
-/** What the ledger adds to a body in place of its last brace. */
-function stampOf({ writerId: id, epoch, seq, prev }: Core, log: Log): string {
-  return stampEntry(shell, { epoch, id, log: log.path, prev, seq }).slice(shell.length - 1)
-}
-
-// Stamped instead of the body, so that the body is not copied to be stamped.
-const shell = '{"":0}'
-
 /** Encodes an entry into the batch that is being filled, or into a new one. */
-function place(core: Core, body: string, stamp: string): { batch: Batch; entry: Buffer } {
+function place(core: Core, body: string, stamp: string): { batch: Batch; start: number } {
   assert(body.startsWith('{"') && body.endsWith('}'), 'a body is the text of a JSON object')
   const units = body.length + stamp.length
   const open = (core.batch ??= openBatch(core.memory, units))
-  const entry = addEntry(open, body, stamp)
-  if (entry !== undefined) return { batch: open, entry }
+  const start = addEntry(open, body, stamp)
+  if (start !== undefined) return { batch: open, start }
   closeBatch(core.memory, open)
   core.ready.push(open)
   const next = (core.batch = openBatch(core.memory, units))
   const first = addEntry(next, body, stamp)
   assert(first !== undefined, 'a new batch has room for the entry that it was opened for')
-  return { batch: next, entry: first }
+  return { batch: next, start: first }
 }
 
 // ── sequence ────────────────────────────────────────────────────────────────────────────────────
@@ -274,18 +261,17 @@ function takeBatch(core: Core): Batch | undefined {
   return batch
 }
 
-function acknowledge(core: Core, { entries, waiters, written }: Batch): void {
+function acknowledge(core: Core, { entries, written }: Batch): void {
   let bytes = 0
-  for (const { entry } of entries) bytes += entry.length
+  for (const { start, end } of entries) bytes += end - start
   core.queuedBytes -= bytes
   core.backlog.push({ entries, bytes, end: core.wal.position, writer: writerAfter(core, entries) })
   core.backlogEntries += entries.length
   core.backlogBytes += bytes
-  for (let at = 0; at < entries.length; at++) {
-    const entry = entries[at]
-    const waiter = waiters[at]
-    assert(entry !== undefined && waiter !== undefined, 'each entry has its waiter')
-    waiter.resolve(entry)
+  core.lastEntryMs = core.settings.clock.monotonicMs()
+  for (const entry of entries) {
+    entry.waiter?.resolve(entry)
+    entry.waiter = undefined
   }
   for (const tell of written) tell()
   if (core.backlogEntries >= core.settings.integrateEntries) void runPass(core)
@@ -296,12 +282,7 @@ function writerAfter(core: Core, entries: readonly SequencedEntry[]): WriterStat
   const last = entries.at(-1)
   assert(last !== undefined, 'a batch has an entry')
   core.writtenSeq += entries.length
-  return {
-    id: core.writerId,
-    epoch: core.epoch,
-    seq: core.writtenSeq,
-    prev: toHex(last.leafHash),
-  }
+  return { id: core.writerId, epoch: core.epoch, seq: core.writtenSeq, prev: last.hash }
 }
 
 /** Resolves when everything appended before the call is durable, or the ledger has stopped. */
@@ -369,9 +350,10 @@ function takeBacklog(core: Core): WrittenBatch[] {
 async function writeTiles(core: Core, batches: readonly WrittenBatch[]): Promise<Set<Log>> {
   const grown = new Set<Log>()
   for (const batch of batches) {
-    for (const { log, entry, leafHash } of batch.entries) {
+    for (const entry of batch.entries) {
+      const { log } = entry
       grown.add(log)
-      for (const file of log.edge.append(entry, leafHash)) {
+      for (const file of log.edge.append(entry.entry, entry.leafHash)) {
         // Waits while two files are being written, which also lets the event loop breathe.
         await core.files.put(join(log.directory, file.path), file.bytes)
       }
@@ -462,10 +444,10 @@ function stop(core: Core, cause: unknown): void {
   if (core.state === 'stopped') return
   const failure = writeFailure(cause)
   core.failure = failure
-  end(core)
+  endLedger(core)
   const { batch, writing, ready } = core
-  for (const { waiters, written } of [writing, ...ready, batch].filter((it) => it !== undefined)) {
-    for (const waiter of waiters) waiter.reject(failure)
+  for (const { entries, written } of [writing, ...ready, batch].filter((it) => it !== undefined)) {
+    for (const { waiter } of entries) waiter?.reject(failure)
     for (const tell of written) tell()
   }
   core.ready.length = 0
@@ -474,7 +456,7 @@ function stop(core: Core, cause: unknown): void {
   for (const listener of core.listeners) listener('stopped', failure)
 }
 
-function end(core: Core): void {
+function endLedger(core: Core): void {
   core.state = 'stopped'
   core.endTicks()
   core.ended = release(core)
@@ -502,7 +484,7 @@ async function close(core: Core): Promise<void> {
     if (core.failure !== undefined) throw core.failure
     return
   }
-  end(core)
+  endLedger(core)
   for (const listener of core.listeners) listener('stopped')
   await core.ended
 }
@@ -545,7 +527,9 @@ function ledgerOf(core: Core): Ledger {
 function tick(core: Core): void {
   const { settings, backlogEntries, lastEntryMs } = core
   if (backlogEntries > 0) void runPass(core)
-  if (settings.clock.monotonicMs() - lastEntryMs < settings.heartbeatMs) return
+  const nowMs = settings.clock.monotonicMs()
+  if (nowMs - lastEntryMs < settings.heartbeatMs) return
+  core.lastEntryMs = nowMs
   const beat = { retentionClass: ownRetentionClass, body: heartbeatBody(settings) }
   // A ledger that refuses it says so to its callers; there is nobody to tell twice.
   append(core, beat, 'own').catch(() => undefined)

@@ -8,7 +8,7 @@ const key = instanceKeyOf(new Uint8Array(32).fill(9))
 const micros = (iso: string) => Date.parse(iso) * 1000
 
 function createTable(sealed: ReadonlyMap<string, { size: number; root: Uint8Array }> = new Map()) {
-  return createLogTable({ name: 'audit.example/gw-1', directory: '/logs', key, sealed })
+  return createLogTable({ name: 'audit.example/gw-1', directory: '/logs', epoch: 1, key, sealed })
 }
 
 describe('quarters', () => {
@@ -80,5 +80,9 @@ describe('the table of logs', () => {
     const refused = Promise.resolve().then(() => table.logFor('one-more', now))
     expect((await failureOf(refused)).code).toBe('ERR_LEDGER_BUSY')
     expect(table.logFor('class-7', now).path).toBe('class-7/2026q4')
+    // Also after a recovery, which opens logs by their path.
+    const recovered = createTable()
+    for (let number = 0; number < 256; number++) recovered.open(`class-${number}/2026q4`)
+    expect(recovered.logFor('class-7', now).path).toBe('class-7/2026q4')
   })
 })

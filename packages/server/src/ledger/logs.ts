@@ -10,13 +10,14 @@
  *
  * @module
  */
-import type { Signer } from '@affidavit/format'
+import { writerIdOf, type Signer } from '@affidavit/format'
 import { join } from 'node:path'
 import { createEdge, type Edge } from './edge.ts'
 import { busyFailure, settingFailure } from './failure.ts'
 import type { SealedLog } from './head.ts'
 import { signerOf, type InstanceKey } from './key.ts'
 import { quarterAt, quarterNamed, type Quarter } from './quarter.ts'
+import { beginStamp } from './stamp.ts'
 
 /** A log that can grow or has grown in this run. */
 export interface Log {
@@ -27,6 +28,8 @@ export interface Log {
   readonly directory: string
   readonly signer: Signer
   readonly edge: Edge
+  /** What the stamps of its entries in this epoch begin with. */
+  readonly stampBegun: string
   /** Entries that have a place in it, integrated or not. */
   sequenced: number
   /** The last checkpoint in the head, and its size; `undefined` before the first. */
@@ -49,22 +52,25 @@ export interface LogTable {
   seal(): void
 }
 
+/** What the logs of an instance have in common. */
+export interface LogOwner {
+  /** `<deployment>/<instance>`. */
+  readonly name: string
+  /** Where the logs' directories are. */
+  readonly directory: string
+  readonly epoch: number
+  readonly key: InstanceKey
+}
+
 const classPattern = /^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$/
 // Each active log costs files and a signature per integration; classes come from a short policy list.
 const activeLogsMax = 256
 
-/** Makes the table of an instance named `<deployment>/<instance>`, whose logs all sign with `key`. */
-export function createLogTable({
-  name,
-  directory,
-  key,
-  sealed,
-}: {
-  name: string
-  directory: string
-  key: InstanceKey
-  sealed: ReadonlyMap<string, SealedLog>
-}): LogTable {
+/** Makes the table of an instance's logs. */
+export function createLogTable(
+  instance: LogOwner & { readonly sealed: ReadonlyMap<string, SealedLog> },
+): LogTable {
+  const { sealed } = instance
   const active = new Map<string, Log>()
   const sealedLogs = new Map(sealed)
   const byClass = new Map<string, Log>()
@@ -80,19 +86,7 @@ export function createLogTable({
   function open(path: string, start?: { edge: Edge; agreed: NonNullable<Log['agreed']> }): Log {
     const known = active.get(path)
     if (known !== undefined) return known
-    const origin = `${name}/${path}`
-    const log: Log = {
-      path,
-      quarter: quarterOfPath(path).name,
-      origin,
-      directory: join(directory, path),
-      signer: signerOf(key, origin),
-      edge: start?.edge ?? createEdge(),
-      sequenced: start?.edge.size ?? 0,
-      agreed: start?.agreed,
-      publishedSize: 0,
-      keptAtMs: Number.NEGATIVE_INFINITY,
-    }
+    const log = createLog({ ...instance, path }, start)
     active.set(path, log)
     advanceTo(quarterOfPath(path))
     return log
@@ -109,9 +103,11 @@ export function createLogTable({
       if (!classPattern.test(retentionClass)) {
         throw settingFailure('a retention class is up to 64 of a-z, 0-9 and inner hyphens')
       }
-      if (active.size >= activeLogsMax)
+      const path = `${retentionClass}/${quarter.name}`
+      if (active.size >= activeLogsMax && !active.has(path)) {
         throw busyFailure(`${activeLogsMax} logs are growing at once`)
-      const log = open(`${retentionClass}/${quarter.name}`)
+      }
+      const log = open(path)
       byClass.set(retentionClass, log)
       return log
     },
@@ -124,6 +120,26 @@ export function createLogTable({
         active.delete(path)
       }
     },
+  }
+}
+
+function createLog(
+  { name, directory, epoch, key, path }: LogOwner & { readonly path: string },
+  start: { edge: Edge; agreed: NonNullable<Log['agreed']> } | undefined,
+): Log {
+  const origin = `${name}/${path}`
+  return {
+    path,
+    quarter: quarterOfPath(path).name,
+    origin,
+    directory: join(directory, path),
+    signer: signerOf(key, origin),
+    stampBegun: beginStamp({ epoch, id: writerIdOf(key.publicKey), log: path }),
+    edge: start?.edge ?? createEdge(),
+    sequenced: start?.edge.size ?? 0,
+    agreed: start?.agreed,
+    publishedSize: 0,
+    keptAtMs: Number.NEGATIVE_INFINITY,
   }
 }
 

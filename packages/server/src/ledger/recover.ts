@@ -185,6 +185,7 @@ async function loadLogs(options: RecoverOptions, head: Head): Promise<LogTable> 
   const table = createLogTable({
     name: `${deployment}/${instance}`,
     directory: paths.logs,
+    epoch: head.epoch + 1,
     key,
     sealed: head.sealed,
   })

@@ -164,6 +164,7 @@ function coreOf({
     writing: undefined,
     sequencing: undefined,
     queuedBytes: 0,
+    nowMicros: 0,
     lastEntryMs: settings.clock.monotonicMs(),
     openIds: new Set(openStarts.keys()),
     head,
@@ -183,8 +184,12 @@ async function republish({ settings, logs, files, guard }: Core): Promise<string
   await publishCheckpoints(late, files, settings.clock.monotonicMs())
   await files.settle()
   for (const log of logs.active.values()) {
-    const size = log.edge.size
+    const { size } = log.edge
     log.publishedSize = size
+    if (size === 0) continue
+    // A checkpoint that is there may be there in the page cache only, if the last run failed to sync
+    // its name and the machine did not go down.
+    await guard.fs.syncDirectory(log.directory)
     await sweepPartials(guard.fs, log.directory, size)
   }
   return names

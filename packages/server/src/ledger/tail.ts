@@ -15,7 +15,7 @@ import {
 } from '@affidavit/format'
 import { join } from 'node:path'
 import type { LedgerFs } from '../store/ledger-fs.ts'
-import type { SequencedEntry, WrittenBatch } from './batch.ts'
+import { SequencedEntry, type WrittenBatch } from './batch.ts'
 import { corruptFailure } from './failure.ts'
 import type { Frame } from './frame.ts'
 import type { Head, WriterState } from './head.ts'
@@ -78,7 +78,9 @@ export async function createTailReader({
     const { opens, closes } = transitionOf(bytes)
     if (opens !== undefined) openStarts.set(opens, { log: log.path, leafIndex, entry: bytes })
     if (closes !== undefined) openStarts.delete(closes)
-    return { log, origin: log.origin, leafIndex, leafHash: hash, entry: bytes, opens, closes }
+    const slab = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+    const place = { log, leafIndex, slab, start: 0, end: slab.length }
+    return new SequencedEntry({ ...place, hash: toHex(hash), opens, closes })
   }
 
   return {

@@ -124,8 +124,9 @@ export function createWorld(seed: number): World {
       }),
     async append(ledger, append) {
       const sequenced = await ledger.append(append)
-      const { entry, leafHash } = sequenced
-      witness.acknowledged.push({ ...sequenced, entry: entry.slice(), leafHash: leafHash.slice() })
+      const { origin, leafIndex, entry, leafHash } = sequenced
+      // A copy: the entry is a view of the ledger's own memory.
+      witness.acknowledged.push({ origin, leafIndex, leafHash, entry: Uint8Array.from(entry) })
       return sequenced
     },
   }

@@ -107,7 +107,8 @@ export async function writeWhole(
  */
 export async function makeDirectories(fs: LedgerFs, path: string): Promise<void> {
   const parent = dirname(path)
-  if ((await fs.list(parent)) === undefined) await makeDirectories(fs, parent)
+  const isRoot = parent === path
+  if (!isRoot && (await fs.list(parent)) === undefined) await makeDirectories(fs, parent)
   await fs.makeDirectory(path)
   await fs.syncDirectory(parent)
 }
