@@ -34,7 +34,7 @@ gateway:
 export function renderConfigReference(): string {
   const sections: string[] = [introduction]
   render(configSchema, [], sections)
-  return `${sections.join('\n')}`
+  return sections.join('\n')
 }
 
 function render(schema: z.ZodObject, path: readonly string[], sections: string[]): void {
@@ -82,9 +82,8 @@ function renderKey(key: string, schema: z.core.$ZodType): string {
 function defaultOf(schema: z.core.$ZodType): string {
   if (!(schema instanceof z.ZodDefault)) return 'none'
   const value: unknown = schema.def.defaultValue
-  return value === null
-    ? 'none'
-    : `\`${typeof value === 'object' ? JSON.stringify(value) : value}\``
+  if (value === null) return 'none'
+  return `\`${typeof value === 'string' ? value : JSON.stringify(value)}\``
 }
 
 function limitOf(schema: z.core.$ZodType, doc: KeyDoc): string {

@@ -266,7 +266,9 @@ function parseKey(value: unknown): StoredKey | undefined {
   const wire = value as Record<string, unknown>
   const { id, salt, sha256, user, application, created_at: createdAt, revoked_at: revokedAt } = wire
   const isTextOrNull = (it: unknown): it is string | null => it === null || typeof it === 'string'
-  if (typeof id !== 'string' || typeof salt !== 'string' || typeof createdAt !== 'string') return
+  if (typeof id !== 'string' || typeof salt !== 'string' || typeof createdAt !== 'string') {
+    return undefined
+  }
   if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/.test(sha256)) return undefined
   if (!isTextOrNull(user) || !isTextOrNull(application) || !isTextOrNull(revokedAt))
     return undefined

@@ -434,7 +434,7 @@ export interface RawCaller {
   /** Resolves when what was received contains `text`. */
   until(text: string): Promise<void>
   /** Resolves when the connection is over: cleanly, or with an error code. */
-  readonly closed: Promise<'end' | string>
+  readonly closed: Promise<string>
 }
 
 /** Connects to a gateway. */
