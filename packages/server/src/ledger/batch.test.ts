@@ -1,12 +1,13 @@
 import { canonicalize, leafHash, stampEntry, toHex, utf8Encode } from '@affidavit/format'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { entriesOf } from './testing.ts'
 import {
   SequencedEntry,
   addEntry,
   closeBatch,
   createBatchMemory,
-  hashLastEntry,
+  hashInPlace,
   openBatch,
   sealBatch,
   type Batch,
@@ -27,7 +28,7 @@ function add(batch: Batch, body: string): SequencedEntry | undefined {
   const start = addEntry(batch, body, stamp)
   if (start === undefined) return undefined
   const { slab, payloadEnd: end } = batch.space
-  const place = { log, leafIndex: 0, slab, start, end, hash: hashLastEntry(batch, start) }
+  const place = { log, leafIndex: 0, slab, start, end, hash: hashInPlace(slab, start, end) }
   const entry = new SequencedEntry({ ...place, opens: undefined, closes: undefined })
   batch.entries.push(entry)
   return entry
@@ -75,7 +76,7 @@ describe('a batch', () => {
       expect(read).toMatchObject({ firstIndex: number * 2, count: 2, timeMicros: number })
       expect(toHex(read?.previousHash ?? new Uint8Array())).toBe(toHex(previous))
       const expected = toHex(utf8Encode(stampEntry(body, writer)))
-      expect(read?.entries.map(toHex)).toEqual([expected, expected])
+      expect(entriesOf(read).map(toHex)).toEqual([expected, expected])
       previous = frame.hash
     }
   })
@@ -91,6 +92,6 @@ describe('a batch', () => {
     expect(entries).toHaveLength(4)
     closeBatch(memory, batch)
     const { bytes } = sealBatch(batch, start, 0)
-    expect(readFrame(bytes, 0)?.entries.map(toHex)).toEqual(entries)
+    expect(entriesOf(readFrame(bytes, 0)).map(toHex)).toEqual(entries)
   })
 })

@@ -160,14 +160,17 @@ export function addEntry({ space }: Batch, body: string, stamp: string): number 
   return start
 }
 
-/** Leaf hash, in hexadecimal, of the entry that was added last, at `start`. */
-export function hashLastEntry({ space }: Batch, start: number): string {
-  const { slab, payloadEnd } = space
+/**
+ * Leaf hash, in hexadecimal, of the entry from `start` up to `end` of a buffer in which its length
+ * stands before it.
+ */
+export function hashInPlace(slab: Buffer, start: number, end: number): string {
   // A leaf is hashed with a zero byte before it (RFC 6962 section 2.1). The second byte of the length
   // is that byte for a moment, which saves a copy of every entry.
+  const kept = slab[start - 1] ?? 0
   slab[start - 1] = 0
-  const hash = sha256Hex(slab.subarray(start - 1, payloadEnd))
-  slab[start - 1] = (payloadEnd - start) & 0xff
+  const hash = sha256Hex(slab.subarray(start - 1, end))
+  slab[start - 1] = kept
   return hash
 }
 

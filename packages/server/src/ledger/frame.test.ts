@@ -2,6 +2,7 @@ import { toHex, utf8Decode, utf8Encode } from '@affidavit/format'
 import * as fc from 'fast-check'
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { entriesOf } from './testing.ts'
 import {
   firstFrameHash,
   frameBytesMax,
@@ -59,7 +60,7 @@ describe('a frame', () => {
     const [, example = ''] = /### Example\n[^]*?\n```\n([0-9a-f\s]+)```/.exec(page) ?? []
     const frame = readFrame(Buffer.from(example.replaceAll(/\s/g, ''), 'hex'), 0)
     expect(frame).toMatchObject({ firstIndex: 7, count: 2, timeMicros: 1_795_442_400_000_001 })
-    expect(frame?.entries.map((entry) => utf8Decode(entry))).toEqual(['{"a":1}', '{"b":2}'])
+    expect(entriesOf(frame).map((entry) => utf8Decode(entry))).toEqual(['{"a":1}', '{"b":2}'])
   })
 
   test('reads back as what it was made of, at any offset', () => {
@@ -74,7 +75,7 @@ describe('a frame', () => {
           const within = Buffer.concat([Buffer.alloc(offset, 7), bytes, Buffer.alloc(100)])
           const frame = readFrame(within, offset)
           expect(frame).toMatchObject({ firstIndex, timeMicros, count: entries.length })
-          expect(frame?.entries.map(toHex)).toEqual(entries.map(toHex))
+          expect(entriesOf(frame).map(toHex)).toEqual(entries.map(toHex))
           expect(toHex(frame?.hash ?? new Uint8Array())).toBe(toHex(hash))
           expect(frame?.bytes.length).toBe(bytes.length)
         },

@@ -50,9 +50,8 @@ export interface FrameHeader {
 /** A frame that was read, as views of the bytes it was read from. */
 export interface Frame extends FrameHeader {
   /** Header, payload and trailer. */
-  readonly bytes: Uint8Array
+  readonly bytes: Buffer
   readonly hash: Uint8Array
-  readonly entries: readonly Uint8Array[]
 }
 
 /**
@@ -100,10 +99,17 @@ export function readFrame(bytes: Uint8Array, offset: number): Frame | undefined 
   if (header.payloadBytes > payloadBytesMax || end > bytes.length) return undefined
   const hash = bytes.subarray(payloadEnd, end)
   if (!equalBytes(hash, frameHashOf(bytes.subarray(offset, payloadEnd)))) return undefined
-  const entries = splitPayload(bytes.subarray(payloadStart, payloadEnd), header.count)
-  return entries === undefined
-    ? undefined
-    : { ...header, bytes: bytes.subarray(offset, end), hash, entries }
+  if (!isSplit(bytes.subarray(payloadStart, payloadEnd), header.count)) return undefined
+  const { buffer, byteOffset } = bytes
+  return { ...header, bytes: Buffer.from(buffer, byteOffset + offset, end - offset), hash }
+}
+
+/** Calls `visit` with the bounds of each entry in the frame's bytes, in order. */
+export function walkFrame(frame: Frame, visit: (start: number, end: number) => void): void {
+  const payload = frame.bytes.subarray(frameHeaderBytes, -frameTrailerBytes)
+  walkBundle(payload, frame.count, (start, end) => {
+    visit(frameHeaderBytes + start, frameHeaderBytes + end)
+  })
 }
 
 /** Reads a header whose fixed fields are right; the rest may be anything. */
@@ -133,14 +139,17 @@ export function frameHashOf(headerAndPayload: Uint8Array): Uint8Array {
   return sha256(covered)
 }
 
-function splitPayload(payload: Uint8Array, count: number): Uint8Array[] | undefined {
-  const entries: Uint8Array[] = []
+/** Whether a payload is `count` entries, each of at least a byte. */
+function isSplit(payload: Uint8Array, count: number): boolean {
+  let shortest = Number.POSITIVE_INFINITY
   try {
-    walkBundle(payload, count, (start, end) => entries.push(payload.subarray(start, end)))
+    walkBundle(payload, count, (start, end) => {
+      shortest = Math.min(shortest, end - start)
+    })
   } catch {
-    return undefined
+    return false
   }
-  return entries.length > 0 && entries.every((entry) => entry.length > 0) ? entries : undefined
+  return count > 0 && shortest > 0
 }
 
 function setUint53(view: DataView, offset: number, value: number): void {

@@ -24,7 +24,7 @@ import { join } from 'node:path'
 import {
   addEntry,
   closeBatch,
-  hashLastEntry,
+  hashInPlace,
   openBatch,
   sealBatch,
   type Batch,
@@ -172,8 +172,8 @@ function append(
     const log = core.logs.logFor(retentionClass, core.nowMicros)
     const { batch, start } = place(core, body, finishStamp(log.stampBegun, core.prev, core.seq))
     // Nothing above has changed anything: an entry that does not fit leaves no gap in the chain.
-    const hash = hashLastEntry(batch, start)
     const { slab, payloadEnd: end } = batch.space
+    const hash = hashInPlace(slab, start, end)
     const leafIndex = log.sequenced++
     const entry = new SequencedEntry({ log, leafIndex, slab, start, end, hash, opens, closes })
     core.seq += 1

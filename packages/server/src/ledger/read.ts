@@ -21,6 +21,7 @@ import { join } from 'node:path'
 import type { LedgerFs } from '../store/ledger-fs.ts'
 import { posixFs } from '../store/posix-fs.ts'
 import { corruptFailure } from './failure.ts'
+import { walkFrame } from './frame.ts'
 import { parseHead, type Head } from './head.ts'
 import { ledgerPaths, pathsBelow, type LedgerPaths } from './layout.ts'
 import { peekEntry, phaseOf, readStamp } from './peek.ts'
@@ -176,12 +177,13 @@ async function* readUnintegrated(source: Source): AsyncGenerator<PlacedEntry> {
     const sizes = new Map([...head.logs].map(([path, { size }]) => [path, size]))
     try {
       await scanWal(source.fs, source.paths.wal, head.wal, (frame) => {
-        for (const entry of frame.entries) {
+        walkFrame(frame, (start, end) => {
+          const entry = frame.bytes.subarray(start, end)
           const { log } = readStamp(entry) ?? { log: '' }
           const leafIndex = sizes.get(log) ?? 0
           sizes.set(log, leafIndex + 1)
           entries.push({ log, leafIndex, entry, integrated: false })
-        }
+        })
       })
     } catch (error) {
       // What is wrong and stays wrong is reported; what a writer was in the middle of is read again.

@@ -4,20 +4,12 @@
  *
  * @module
  */
-import {
-  leafHash,
-  parseBundle,
-  readTile,
-  tilePath,
-  tileWidth,
-  toHex,
-  type WriterStamp,
-} from '@affidavit/format'
+import { parseBundle, readTile, tilePath, tileWidth, type WriterStamp } from '@affidavit/format'
 import { join } from 'node:path'
 import type { LedgerFs } from '../store/ledger-fs.ts'
-import { SequencedEntry, type WrittenBatch } from './batch.ts'
+import { hashInPlace, SequencedEntry, type WrittenBatch } from './batch.ts'
 import { corruptFailure } from './failure.ts'
-import type { Frame } from './frame.ts'
+import { walkFrame, type Frame } from './frame.ts'
 import type { Head, WriterState } from './head.ts'
 import type { LedgerPaths } from './layout.ts'
 import type { LogTable } from './logs.ts'
@@ -67,10 +59,11 @@ export async function createTailReader({
   const frames: TailFrame[] = []
   let writer = head.writer
 
-  function take(bytes: Uint8Array): SequencedEntry {
+  function take(slab: Buffer, start: number, end: number): SequencedEntry {
+    const bytes = slab.subarray(start, end)
     const stamp = readStamp(bytes)
     if (stamp === undefined) throw new Error('it has no stamp')
-    const hash = leafHash(bytes)
+    const hash = hashInPlace(slab, start, end)
     writer = follow(writer, stamp, hash)
     const log = logs.open(stamp.log)
     const leafIndex = log.sequenced
@@ -78,21 +71,20 @@ export async function createTailReader({
     const { opens, closes } = transitionOf(bytes)
     if (opens !== undefined) openStarts.set(opens, { log: log.path, leafIndex, entry: bytes })
     if (closes !== undefined) openStarts.delete(closes)
-    const slab = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
-    const place = { log, leafIndex, slab, start: 0, end: slab.length }
-    return new SequencedEntry({ ...place, hash: toHex(hash), opens, closes })
+    return new SequencedEntry({ log, leafIndex, slab, start, end, hash, opens, closes })
   }
 
   return {
     integratedOpen,
     openStarts,
     add(frame) {
+      const entries: SequencedEntry[] = []
       try {
-        const entries = frame.entries.map(take)
-        frames.push({ frame, entries, writer })
+        walkFrame(frame, (start, end) => entries.push(take(frame.bytes, start, end)))
       } catch (cause) {
         throw corruptFailure(`an entry of the frame at entry ${frame.firstIndex} is wrong`, cause)
       }
+      frames.push({ frame, entries, writer })
     },
     async copyTo(wal) {
       const batches: WrittenBatch[] = []
@@ -130,13 +122,13 @@ export function createEntryReader(
 }
 
 /** An entry names its predecessor; within an epoch its number is the next one. */
-function follow(writer: WriterState, stamp: WriterStamp, hash: Uint8Array): WriterState {
+function follow(writer: WriterState, stamp: WriterStamp, hash: string): WriterState {
   const isNext = stamp.epoch === writer.epoch && stamp.seq === writer.seq
   const isFirst = stamp.epoch > writer.epoch && stamp.seq === 0
   if (stamp.id !== writer.id || stamp.prev !== writer.prev || !(isNext || isFirst)) {
     throw new Error(`it breaks the writer's chain at epoch ${stamp.epoch}, ${stamp.seq}`)
   }
-  return { id: writer.id, epoch: stamp.epoch, seq: stamp.seq + 1, prev: toHex(hash) }
+  return { id: writer.id, epoch: stamp.epoch, seq: stamp.seq + 1, prev: hash }
 }
 
 async function loadOpenStarts(

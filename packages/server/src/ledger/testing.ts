@@ -25,6 +25,7 @@ import {
   type Mount,
   type MountOptions,
 } from '../store/testing.ts'
+import { walkFrame, type Frame } from './frame.ts'
 import {
   openLedger,
   type Append,
@@ -201,6 +202,15 @@ export async function runScenario(world: World, mount: Mount): Promise<void> {
   await append(interactionEntry('completed', 1))
   await append(plainEntry(7))
   await ledger.close()
+}
+
+/** Entries of a frame; none of what is no frame. */
+export function entriesOf(frame: Frame | undefined): Uint8Array[] {
+  const entries: Uint8Array[] = []
+  if (frame !== undefined) {
+    walkFrame(frame, (start, end) => entries.push(frame.bytes.subarray(start, end)))
+  }
+  return entries
 }
 
 /** Files of one log as the verifier wants them. */
