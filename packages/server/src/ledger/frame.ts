@@ -112,6 +112,13 @@ export function walkFrame(frame: Frame, visit: (start: number, end: number) => v
   })
 }
 
+/** The entries of a frame, as views of its bytes. */
+export function entriesOf(frame: Frame): Buffer[] {
+  const entries: Buffer[] = []
+  walkFrame(frame, (start, end) => entries.push(frame.bytes.subarray(start, end)))
+  return entries
+}
+
 /** Reads a header whose fixed fields are right; the rest may be anything. */
 export function readHeader(bytes: Uint8Array, offset: number): FrameHeader | undefined {
   if (offset + frameHeaderBytes > bytes.length) return undefined

@@ -7,6 +7,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
+  entriesOf,
   frameBytesMax,
   frameHeaderBytes,
   frameTrailerBytes,
@@ -54,7 +55,7 @@ export function followWal(directory: string, start: WalPosition): WalFollower {
         if (handle === undefined) return { lost: true }
         const frame = await frameAt(handle, offset)
         if (frame !== undefined && frame.firstIndex === index) {
-          entries.push(...frame.entries)
+          entries.push(...entriesOf(frame))
           offset += frame.bytes.length
           index += frame.count
           continue

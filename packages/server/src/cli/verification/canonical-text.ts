@@ -17,6 +17,7 @@ export interface Marks {
   eventId: number
   timestamp: number
   writer: number
+  ingest: number
 }
 
 const quote = 0x22
@@ -50,7 +51,7 @@ const closers = new Uint8Array(depthMax)
  * @returns where the object ends, or -1 for unsure. `marks` mean something only for a whole object.
  */
 export function skipEntry(bytes: Uint8Array, view: DataView, from: number, marks: Marks): number {
-  marks.v = marks.kind = marks.eventId = marks.timestamp = marks.writer = 0
+  marks.v = marks.kind = marks.eventId = marks.timestamp = marks.writer = marks.ingest = 0
   if (bytes[from] !== openBrace) return -1
   let at = from + 1
   let depth = 0
@@ -146,6 +147,7 @@ function mark(bytes: Uint8Array, from: number, to: number, marks: Marks): void {
       break
     case 6:
       if (isText(bytes, from, 'writer')) marks.writer = valueAt
+      else if (isText(bytes, from, 'ingest')) marks.ingest = valueAt
       break
     case 8:
       if (isText(bytes, from, 'event_id')) marks.eventId = valueAt

@@ -35,11 +35,13 @@ function write(steps: readonly Step[], logOf: (index: number) => string = () => 
     const eventId = sha256(utf8Encode(step.slice(1) || String(index))).subarray(0, 16)
     const role = step.startsWith('+')
       ? entryRoles.start
-      : step.startsWith('-')
-        ? entryRoles.end
-        : step === '!'
-          ? entryRoles.opened
-          : entryRoles.other
+      : step.startsWith('~')
+        ? entryRoles.ingestedStart
+        : step.startsWith('-')
+          ? entryRoles.end
+          : step === '!'
+            ? entryRoles.opened
+            : entryRoles.other
     const fact = { log: logOf(index), epoch, seq, prev, leafHash, eventId, role }
     prev = leafHash
     seq += 1
@@ -152,6 +154,15 @@ test('a start that an earlier epoch left open is wrong once recovery is over', a
   expect(findings).toHaveLength(1)
   expect(findings[0]).toMatchObject({ kind: 'unpaired', leafIndex: 1 })
   expect(findings[0]?.eventId).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-/)
+})
+
+test('a start that an application delivered is the application’s to end, in any epoch', async () => {
+  const open = await check(write(['!', '~a', '!', '.']))
+  expect(open.findings).toEqual([])
+  expect(open.summary).toMatchObject({ open: 1, paired: 0 })
+  const ended = await check(write(['!', '~a', '!', '.', '-a']))
+  expect(ended.findings).toEqual([])
+  expect(ended.summary).toMatchObject({ open: 0, paired: 1 })
 })
 
 test('a recovery that is cut short has lost nothing yet', async () => {

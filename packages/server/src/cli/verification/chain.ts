@@ -75,6 +75,8 @@ export interface OpenStart {
   readonly epoch: number
   readonly where: string
   readonly leafIndex: number
+  /** Delivered by an application, which ends it in whatever epoch of this writer. */
+  readonly isIngested: boolean
 }
 
 /** A chain that is being followed, in one part after another. */
@@ -83,7 +85,7 @@ export interface Chain {
   merge(sources: readonly FactsSource[]): Promise<void>
   /** The last entry that was followed. */
   readonly last: ChainLast | null
-  /** Where the starts are that have no end so far. */
+  /** Where the starts are that have no end so far and that this writer has to end itself. */
   openStarts(): readonly (OpenStart & { readonly eventId: string })[]
   /** Judges the starts that are still open. */
   finish(): ChainSummary
@@ -110,7 +112,9 @@ export function createChain(options: ChainOptions): Chain {
       return lastOf(state)
     },
     openStarts: () =>
-      [...state.open].map(([id, start]) => ({ ...start, eventId: eventIdOfKey(id) })),
+      [...state.open]
+        .filter(([, start]) => !start.isIngested)
+        .map(([id, start]) => ({ ...start, eventId: eventIdOfKey(id) })),
     finish: () => summarize(state),
   }
 }
@@ -231,10 +235,16 @@ function isExcused(state: ChainState, { epoch, seq }: ChainKey): boolean {
   return epoch > state.epoch || (epoch === state.epoch && seq > state.seq + 1)
 }
 
+const pairedRoles: ReadonlySet<number> = new Set([
+  entryRoles.start,
+  entryRoles.ingestedStart,
+  entryRoles.end,
+])
+
 function takePair(state: ChainState, batch: FactsBatch, index: number, where: string): void {
   const role = batch.roles[index]
   if (role === entryRoles.other) state.settled = true
-  if (role !== entryRoles.start && role !== entryRoles.end) return
+  if (role === undefined || !pairedRoles.has(role)) return
   const id = eventIdKeyAt(batch, index)
   const isTaken =
     role === entryRoles.end ? takeEnd(state, id) : takeStart(state, id, batch, index, where)
@@ -258,7 +268,9 @@ function takeStart(
 ): boolean {
   state.settled = true
   if (state.open.has(id) || state.open.size >= openStartsMax) return false
-  state.open.set(id, { epoch: state.epoch, where, leafIndex: batch.leafIndices[index] ?? 0 })
+  const isIngested = batch.roles[index] === entryRoles.ingestedStart
+  const leafIndex = batch.leafIndices[index] ?? 0
+  state.open.set(id, { epoch: state.epoch, where, leafIndex, isIngested })
   return true
 }
 
@@ -275,7 +287,7 @@ function takeEnd(state: ChainState, id: string): boolean {
 function summarize(state: ChainState): ChainSummary {
   let stillOpen = 0
   for (const [id, start] of state.open) {
-    const mayEnd = start.epoch === state.epoch || !state.settled
+    const mayEnd = start.isIngested || start.epoch === state.epoch || !state.settled
     // In part of the logs the end may be where nobody looked.
     const { isPartial = false, endsInside = false } = state.options
     if (mayEnd || isPartial || endsInside) stillOpen += 1

@@ -7,8 +7,11 @@
 export const hashBytes = 32
 export const idBytes = 16
 
-/** What an entry does to the pairing of starts and ends. */
-export const entryRoles = { other: 0, start: 1, end: 2, opened: 3 } as const
+/**
+ * What an entry does to the pairing of starts and ends. An ingested start is one that an application
+ * delivered: the application ends it, in whatever epoch of this writer.
+ */
+export const entryRoles = { other: 0, start: 1, end: 2, opened: 3, ingestedStart: 4 } as const
 export type EntryRole = (typeof entryRoles)[keyof typeof entryRoles]
 
 /** Place of an entry in its writer's order. */

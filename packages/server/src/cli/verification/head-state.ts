@@ -7,7 +7,7 @@
 import { readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { equalBytes, isAuditError, leafHash } from '@affidavit/format'
-import { frameTrailerBytes, readFrame } from '../../ledger/frame.ts'
+import { entriesOf, frameTrailerBytes, readFrame } from '../../ledger/frame.ts'
 import { type Head, parseHead } from '../../ledger/head.ts'
 import type { LedgerPaths } from '../../ledger/layout.ts'
 import { scanWal } from '../../ledger/wal-scan.ts'
@@ -82,7 +82,7 @@ async function readOnce(paths: LedgerPaths, root: string, bytes: Uint8Array): Pr
   const reader = createTailReader(head)
   try {
     const { tornBytes } = await scanWal(posixFs, paths.wal, head.wal, (frame) => {
-      reader.add(frame.entries)
+      reader.add(entriesOf(frame))
     })
     const findings = [
       ...reader.findings(whereOf(root, paths.wal)),

@@ -83,6 +83,20 @@ test.each([
   expect(scan(encodeEntry(body as EntryBody, writer))).toMatchObject({ fault: undefined, role })
 })
 
+test.each([
+  ['ASCII', 'x'],
+  ['other', 'é'],
+])('what an application delivered is known by its ingest stamp, in %s text', (_kind, client) => {
+  const fields = { v: 1, event_id: eventId, timestamp, client, ingest: { seq: 1 } }
+  const role = (kind: string) => {
+    const body: unknown = { ...fields, kind }
+    return scan(encodeEntry(body as EntryBody, writer)).role
+  }
+  expect(role('interaction.started')).toBe(entryRoles.ingestedStart)
+  expect(role('interaction.completed')).toBe(entryRoles.end)
+  expect(role('capture.gap')).toBe(entryRoles.other)
+})
+
 test('members of nested objects are not taken for the entry’s own', () => {
   const details = { event_id: 'x', kind: 'interaction.started', writer: { epoch: 9, seq: 9 } }
   const entry = heartbeat({ details, a: [details, [[]], {}] })

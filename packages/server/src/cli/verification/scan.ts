@@ -49,7 +49,7 @@ const idLength = 16
 
 /** Makes a scanner. Its calls must not overlap. */
 export function createEntryScanner(): EntryScanner {
-  const marks: Marks = { v: 0, kind: 0, eventId: 0, timestamp: 0, writer: 0 }
+  const marks: Marks = { v: 0, kind: 0, eventId: 0, timestamp: 0, writer: 0, ingest: 0 }
   const stamp: Stamp = { bytes: new Uint8Array(0), logAt: 0, logEnd: 0, idAt: 0 }
   let view: DataView = new DataView(new ArrayBuffer(0))
   return {
@@ -91,7 +91,7 @@ function readBody(bytes: Uint8Array, marks: Marks, facts: FactsBatch, index: num
   // `1` and nothing after it: what follows a value is a comma or a brace.
   if (bytes[v] !== 0x31 || isDigit(bytes[v + 1] ?? 0)) return false
   if (!isKind(bytes, kind) || !isTimestamp(bytes, timestamp)) return false
-  facts.roles[index] = roleAt(bytes, kind + 1)
+  facts.roles[index] = roleOf(roleAt(bytes, kind + 1), marks.ingest !== 0)
   return readUuid(bytes, eventId, facts.eventIds, index * idBytes)
 }
 
@@ -226,6 +226,10 @@ function roleAt(bytes: Uint8Array, at: number): EntryRole {
   return entryRoles.other
 }
 
+function roleOf(role: EntryRole, isIngested: boolean): EntryRole {
+  return isIngested && role === entryRoles.start ? entryRoles.ingestedStart : role
+}
+
 function readSlowly(
   entry: Uint8Array,
   facts: FactsBatch,
@@ -244,7 +248,7 @@ function readSlowly(
   facts.prevs.set(fromHex(writer.prev), index * hashBytes)
   facts.epochs[index] = writer.epoch
   facts.seqs[index] = writer.seq
-  facts.roles[index] = roleAt(utf8Encode(`${parsed.kind}"`), 0)
+  facts.roles[index] = roleOf(roleAt(utf8Encode(`${parsed.kind}"`), 0), 'ingest' in parsed)
   const log = utf8Encode(writer.log)
   stamp.bytes = new Uint8Array([...log, ...utf8Encode(writer.id)])
   stamp.logAt = 0
