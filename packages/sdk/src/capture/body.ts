@@ -11,11 +11,10 @@ import type { CapturedRequest } from './exchange.ts'
 import type { CaptureLimits } from './limits.ts'
 import { analysePrompt, noFacts, serversText } from './prompt.ts'
 import {
-  binaryText,
   canonicalObject,
   canonicalText,
   memberOf,
-  parseRaw,
+  parseRawBytes,
   stringAt,
   type RawNode,
 } from './raw-json.ts'
@@ -66,7 +65,7 @@ export function analyseBody(body: Uint8Array, reading: BodyReading): BodyAnalysi
 
 /** Makes what `CapturedRequest.blockText` is, over a decoded body. */
 export function parseBody(plain: Uint8Array): RawNode | null {
-  return parseRaw(binaryText(withoutMark(plain)))
+  return parseRawBytes(withoutMark(plain))
 }
 
 function analysePrefixed(body: Uint8Array, reading: BodyReading): BodyAnalysis | null {

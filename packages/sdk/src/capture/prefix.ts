@@ -27,7 +27,7 @@ import {
   type Member,
   type Messages,
 } from './prompt.ts'
-import { memberOf, parseRaw, type RawNode } from './raw-json.ts'
+import { memberOf, parseRaw, parseRawBytes, type RawNode } from './raw-json.ts'
 
 /** Conversations looked at for one hint: branches, and conversations that begin alike. */
 const branchesMax = 4
@@ -144,7 +144,7 @@ interface Parts {
 function whole(body: Uint8Array): Parts | null {
   const buffer = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
   if (!isUtf8(buffer)) return null
-  const root = parseRaw(buffer.toString('latin1'))
+  const root = parseRawBytes(buffer)
   if (root === null || root.hasDuplicates) return null
   const list = memberOf(root, 'messages')
   if (list?.kind !== 'array') return null

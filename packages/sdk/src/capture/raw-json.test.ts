@@ -10,6 +10,7 @@ import {
   memberOf,
   NestingError,
   parseRaw,
+  parseRawBytes,
   rawOf,
   stringAt,
   toBinary,
@@ -158,5 +159,113 @@ describe('reading', () => {
     expect(() => parseRaw(nested(nestingMax + 1))).toThrow(NestingError)
     expect(() => parseRaw(nested(nestingMax), 1)).toThrow(NestingError)
     expect(() => parseRaw(nested(50_000))).toThrow(NestingError)
+  })
+})
+
+describe('bytes', () => {
+  const pieces = [
+    '"',
+    '\\',
+    '\\u',
+    '\\x',
+    ',',
+    ':',
+    '{',
+    '}',
+    '[',
+    ']',
+    '0',
+    '01',
+    '-',
+    '.',
+    'e',
+    ' ',
+  ]
+  const changes = fc.array(
+    fc.record({
+      at: fc.nat(400),
+      removed: fc.nat(2),
+      added: fc.constantFrom('', '\n', '\t', '\v', '\u0000', 'nul', 'true', 'é', ...pieces),
+    }),
+    { maxLength: 3 },
+  )
+
+  test('are read where JSON.parse accepts them, and as it does', () => {
+    fc.assert(
+      fc.property(anyJson, fc.nat(), changes, (value, seed, list) => {
+        let text = respell(JSON.stringify(value), seed)
+        for (const { at, removed, added } of list) {
+          const from = at % (text.length + 1)
+          text = text.slice(0, from) + added + text.slice(from + removed)
+        }
+        const bytes = Buffer.from(text)
+        expect(parseRawBytes(bytes)).toEqual(parseRaw(binaryText(bytes)))
+      }),
+      { numRuns: 4000 },
+    )
+  })
+
+  test.each([
+    '',
+    ' ',
+    '{',
+    '[1,]',
+    '[,1]',
+    '{"a":1,}',
+    '{"a"}',
+    '{"a" 1}',
+    '{a:1}',
+    '[1 2]',
+    '1 2',
+    '01',
+    '-01',
+    '-',
+    '1.',
+    '.5',
+    '1e',
+    '+1',
+    '--1',
+    '00',
+    'nul',
+    'nulll',
+    'True',
+    '"a',
+    '"\\"',
+    '"\\a"',
+    '"\\u12"',
+    '"\\u12g4"',
+    '"\\u"',
+    '"a\nb"',
+    '\u00a01',
+    '[]]',
+    '"a"b',
+  ])('of %j are no JSON', (text) => {
+    expect(() => JSON.parse(text)).toThrow(SyntaxError)
+    expect(parseRawBytes(Buffer.from(text))).toBeNull()
+  })
+
+  test.each([0, 1, 2, 3, 5])('are read at offset %i of their memory', (offset) => {
+    const memory = Buffer.concat([Buffer.alloc(offset, 'x'), Buffer.from('{"b":"ab","a":[1]}')])
+    const node = parseRawBytes(memory.subarray(offset))
+    expect(node === null ? null : canonicalText(node)).toBe('{"a":[1],"b":"ab"}')
+  })
+
+  test.each([1, 2, 3, 4, 5, 6, 7, 8])('with a control character after %i are no JSON', (at) => {
+    expect(parseRawBytes(Buffer.from(`"${'x'.repeat(at)}\u001f${'x'.repeat(8 - at)}"`))).toBeNull()
+  })
+
+  test('that nest too deep are told from those that are no JSON', () => {
+    const deep = '['.repeat(nestingMax + 1)
+    expect(parseRawBytes(Buffer.from(deep))).toBeNull()
+    const whole = Buffer.from(deep + ']'.repeat(nestingMax + 1))
+    expect(() => parseRawBytes(whole)).toThrow(NestingError)
+  })
+
+  test('of an object of many members give it sorted', () => {
+    const names = Array.from({ length: 100 }, (_, at) => `k${(at * 37) % 100}`)
+    const text = `{${names.map((name) => `"${name}":1`).join(',')}}`
+    const node = parseRawBytes(Buffer.from(text))
+    const expected = canonicalize(JSON.parse(text))
+    expect(node === null ? null : canonicalText(node)).toBe(expected)
   })
 })

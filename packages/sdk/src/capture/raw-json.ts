@@ -8,7 +8,7 @@
  * and a number beyond the range of a double as `Infinity` or `-Infinity`. No JSON text has these forms.
  *
  * Invariants:
- * - A tree is only made of text that `JSON.parse` accepts; the scanner relies on it.
+ * - A tree is only made of text that `JSON.parse` accepts.
  * - Wherever `canonicalize` of `@affidavit/format` answers, the canonical text is the same.
  * - A tree holds the whole body in memory; nothing cut from it may outlive the request (`decode` and
  *   `stringAt` return fresh copies).
@@ -88,6 +88,23 @@ export function parseRaw(text: string, depth = 0): RawNode | null {
 }
 
 /**
+ * Reads bytes of JSON in UTF-8, as `parseRaw(binaryText(bytes))` does.
+ *
+ * @throws NestingError
+ */
+export function parseRawBytes(bytes: Uint8Array): RawNode | null {
+  const text = binaryText(bytes)
+  if (hasControls(bytes)) return parseRaw(text)
+  // In a text without control characters the scanner sees everything that is wrong; what it refuses,
+  // `JSON.parse` judges.
+  try {
+    return new Scanner(text, 0).read()
+  } catch {
+    return parseRaw(text)
+  }
+}
+
+/**
  * Reads binary text that `JSON.parse` has accepted, in this form or as the string that it stands for.
  *
  * @throws NestingError
@@ -139,7 +156,7 @@ export function canonicalText(node: RawNode): string {
   if (node.isCanonical) return node.source.slice(node.start, node.end)
   switch (node.kind) {
     case 'object':
-      return canonicalObject(node, (_, member) => canonicalText(member))
+      return canonicalObject(node, memberAsItIs)
     case 'array':
       return `[${node.values.map(canonicalText).join(',')}]`
     case 'string':
@@ -160,21 +177,36 @@ export function canonicalObject(
   fragment: (key: string, member: RawNode) => string | null,
   added: Readonly<Record<string, string>> = nothingAdded,
 ): string {
-  const parts: (readonly [string, string])[] = []
+  const keys: string[] = []
+  const texts: string[] = []
   for (let at = 0; at < node.keys.length; at++) {
     const key = node.keys[at]
     const member = node.values[at]
-    if (key === undefined || member === undefined || Object.hasOwn(added, key)) continue
+    if (key === undefined || member === undefined) continue
+    if (added !== nothingAdded && Object.hasOwn(added, key)) continue
     const text = fragment(key, member)
-    if (text !== null) parts.push([key, text])
+    if (text !== null) addSorted(keys, texts, key, text)
   }
-  for (const key in added) parts.push([key, added[key] ?? ''])
-  sortByKey(parts)
-  let text = ''
-  for (const [key, member] of parts) {
-    text += `${text === '' ? '' : ','}${quotedKey(key, node.hasPlainKeys)}:${member}`
+  if (added !== nothingAdded) {
+    for (const key in added) addSorted(keys, texts, key, added[key] ?? '')
   }
-  return `{${text}}`
+  if (keys.length > sortedKeysMax) return joinMembers(...sortMembers(keys, texts), node)
+  return joinMembers(keys, texts, node)
+}
+
+function joinMembers(
+  keys: readonly string[],
+  texts: readonly string[],
+  { hasPlainKeys }: RawNode,
+): string {
+  let text = '{'
+  for (let at = 0; at < keys.length; at++) {
+    if (at > 0) text += ','
+    const key = keys[at] ?? ''
+    text += hasPlainKeys ? `"${key}":` : `${quotedKey(key, false)}:`
+    text += texts[at] ?? ''
+  }
+  return `${text}}`
 }
 
 /** A name as JSON text. */
@@ -189,14 +221,44 @@ function isAscii(text: string): boolean {
 
 const nothingAdded: Readonly<Record<string, string>> = {}
 
-/** By UTF-16 code units, as RFC 8785 §3.2.3 says. Most objects come sorted, or nearly. */
-function sortByKey(parts: (readonly [string, string])[]): void {
-  for (let at = 1; at < parts.length; at++) {
-    if ((parts[at - 1]?.[0] ?? '') > (parts[at]?.[0] ?? '')) {
-      parts.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
-      return
-    }
+function memberAsItIs(_: string, member: RawNode): string {
+  return canonicalText(member)
+}
+
+/** Whether some byte is a control character of ASCII. Looks at four bytes at once. */
+function hasControls(bytes: Uint8Array): boolean {
+  const { length } = bytes
+  const wordsAt = Math.min(length, -bytes.byteOffset & 3)
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset + wordsAt, (length - wordsAt) >> 2)
+  for (let at = 0; at < words.length; at++) {
+    const word = words[at] ?? 0
+    // The high bit of some byte is set if that byte is less than 0x20, and none otherwise.
+    if (((word - 0x20202020) & ~word & 0x80808080) !== 0) return true
   }
+  const restAt = wordsAt + words.length * 4
+  for (let at = 0; at < wordsAt; at++) if ((bytes[at] ?? 0) < 0x20) return true
+  for (let at = restAt; at < length; at++) if ((bytes[at] ?? 0) < 0x20) return true
+  return false
+}
+
+// Longer lists are sorted at their end: inserting one by one would be quadratic.
+const sortedKeysMax = 32
+
+/** Adds a member where it belongs by UTF-16 code units, as RFC 8785 §3.2.3 says. */
+function addSorted(keys: string[], texts: string[], key: string, text: string): void {
+  let at = keys.length
+  if (at < sortedKeysMax) while (at > 0 && (keys[at - 1] ?? '') > key) at--
+  for (let from = keys.length; from > at; from--) {
+    keys[from] = keys[from - 1] ?? ''
+    texts[from] = texts[from - 1] ?? ''
+  }
+  keys[at] = key
+  texts[at] = text
+}
+
+function sortMembers(keys: readonly string[], texts: readonly string[]): [string[], string[]] {
+  const order = [...keys.keys()].sort((a, b) => ((keys[a] ?? '') < (keys[b] ?? '') ? -1 : 1))
+  return [order.map((at) => keys[at] ?? ''), order.map((at) => texts[at] ?? '')]
 }
 
 const tab = 0x09
@@ -206,6 +268,7 @@ const minus = 0x2d
 const slash = 0x2f
 const zero = 0x30
 const nine = 0x39
+const colon = 0x3a
 const leftBracket = 0x5b
 const backslash = 0x5c
 const rightBracket = 0x5d
@@ -216,7 +279,19 @@ const rightBrace = 0x7d
 // Integers of so many digits are doubles exactly, and are written as they stand.
 const exactDigitsMax = 15
 
-/** Builds the tree. Every text given to it is valid JSON. */
+/** Raised and caught in here: the text is no JSON. */
+class MalformedError extends Error {}
+
+// One for all: where it was raised says nothing, and a trace costs more than the scan.
+const malformed = new MalformedError('no JSON')
+
+const numberGrammar = /^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$/
+const hexDigits = /^[0-9a-fA-F]{4}$/
+
+/**
+ * Builds the tree. Refuses what is no JSON, except for control characters that stand in strings or
+ * between values: a text that has any was accepted by `JSON.parse` before.
+ */
 class Scanner {
   readonly #text: string
   #at = 0
@@ -235,7 +310,10 @@ class Scanner {
 
   read(): RawNode {
     this.#skipSpace()
-    return this.#value()
+    const node = this.#value()
+    this.#skipSpace()
+    if (this.#at !== this.#text.length) throw malformed
+    return node
   }
 
   #value(): RawNode {
@@ -257,10 +335,13 @@ class Scanner {
     let positions: Map<string, number> | null = null
     let hasSpace = this.#step()
     let largest = ''
-    while (this.#text.charCodeAt(this.#at) !== rightBrace) {
+    let isOpen = this.#text.charCodeAt(this.#at) !== rightBrace
+    while (isOpen) {
+      if (this.#text.charCodeAt(this.#at) !== quote) throw malformed
       const name = this.#string()
       const key = this.#plainName(name) ?? this.#escapedName(node, name)
       hasSpace = this.#skipSpace() || hasSpace
+      if (this.#text.charCodeAt(this.#at) !== colon) throw malformed
       hasSpace = this.#step() || hasSpace
       const member = this.#value()
       if (!member.isCanonical) node.isCanonical = false
@@ -273,7 +354,8 @@ class Scanner {
         positions = addMember({ node, keys, values, positions }, key, member)
       }
       hasSpace = this.#skipSpace() || hasSpace
-      if (this.#text.charCodeAt(this.#at) === comma) hasSpace = this.#step() || hasSpace
+      isOpen = this.#goesOn(rightBrace)
+      if (isOpen) hasSpace = this.#step() || hasSpace
     }
     this.#close(node, hasSpace)
     node.keys = keys.slice()
@@ -287,16 +369,25 @@ class Scanner {
     const node = new RawNode(this.#text, 'array', this.#at)
     const values: RawNode[] = this.#spareNodes.pop() ?? []
     let hasSpace = this.#step()
-    while (this.#text.charCodeAt(this.#at) !== rightBracket) {
+    let isOpen = this.#text.charCodeAt(this.#at) !== rightBracket
+    while (isOpen) {
       const item = this.#value()
       values.push(item)
       if (!item.isCanonical) node.isCanonical = false
       hasSpace = this.#skipSpace() || hasSpace
-      if (this.#text.charCodeAt(this.#at) === comma) hasSpace = this.#step() || hasSpace
+      isOpen = this.#goesOn(rightBracket)
+      if (isOpen) hasSpace = this.#step() || hasSpace
     }
     this.#close(node, hasSpace)
     node.values = this.#exact(values)
     return node
+  }
+
+  /** Whether a comma stands here, and not the bracket that closes the list. */
+  #goesOn(close: number): boolean {
+    const code = this.#text.charCodeAt(this.#at)
+    if (code !== comma && code !== close) throw malformed
+    return code === comma
   }
 
   #exact(values: RawNode[]): readonly RawNode[] {
@@ -320,12 +411,15 @@ class Scanner {
     if (this.#backslashAt < from) this.#backslashAt = this.#find('\\', from)
     while (this.#backslashAt < end) {
       const escaped = text.charCodeAt(this.#backslashAt + 1)
-      if (escaped === slash) node.isCanonical = false
-      else if (escaped === letterU && !this.#isControlEscape()) node.isCanonical = false
+      if (escaped === letterU) {
+        if (!this.#isControlEscape()) node.isCanonical = false
+      } else if (escaped === slash) node.isCanonical = false
+      else if (!isShortEscape(escaped)) throw malformed
       from = this.#backslashAt + 2
       if (end < from) end = text.indexOf('"', from)
       this.#backslashAt = this.#find('\\', from)
     }
+    if (end < 0) throw malformed
     this.#at = end + 1
     node.end = this.#at
     return node
@@ -334,6 +428,7 @@ class Scanner {
   /** Whether the escape is one that RFC 8785 §3.2.2.2 itself uses: `\u00` and two lower-case digits. */
   #isControlEscape(): boolean {
     const digits = this.#text.slice(this.#backslashAt + 2, this.#backslashAt + 6)
+    if (!hexDigits.test(digits)) throw malformed
     return controlEscapes.has(digits)
   }
 
@@ -352,9 +447,13 @@ class Scanner {
       } else break
     }
     node.end = this.#at
-    const isNegativeZero = digitsAt > node.start && text.charCodeAt(digitsAt) === zero
-    if (!isInteger || node.end - digitsAt > exactDigitsMax || isNegativeZero) {
+    const digits = node.end - digitsAt
+    if (digits === 0) throw malformed
+    // Zero itself, negative or not, and digits behind it, which no number has.
+    const isZero = text.charCodeAt(digitsAt) === zero && node.end - node.start > 1
+    if (!isInteger || digits > exactDigitsMax || isZero) {
       const span = text.slice(node.start, node.end)
+      if (!numberGrammar.test(span)) throw malformed
       node.isCanonical = `${Number(span)}` === span
     }
     return node
@@ -362,7 +461,10 @@ class Scanner {
 
   #literal(): RawNode {
     const node = new RawNode(this.#text, 'literal', this.#at)
-    this.#at += this.#text[this.#at] === 'f' ? 5 : 4
+    const text = this.#text
+    if (text.startsWith('true', this.#at) || text.startsWith('null', this.#at)) this.#at += 4
+    else if (text.startsWith('false', this.#at)) this.#at += 5
+    else throw malformed
     node.end = this.#at
     return node
   }
@@ -430,6 +532,22 @@ function addMember(members: Members, key: string, member: RawNode): Map<string, 
   keys.push(key)
   values.push(member)
   return positions
+}
+
+/** Whether an escape is one of a single letter, the slash aside. */
+function isShortEscape(code: number): boolean {
+  switch (code) {
+    case quote:
+    case backslash:
+    case 0x62: // b
+    case 0x66: // f
+    case 0x6e: // n
+    case 0x72: // r
+    case 0x74: // t
+      return true
+    default:
+      return false
+  }
 }
 
 function isNumberCode(code: number): boolean {

@@ -21,7 +21,7 @@ import type {
   ResponseTap,
 } from './exchange.ts'
 import { MessageReader } from './message.ts'
-import { binaryText, parseRaw } from './raw-json.ts'
+import { parseRawBytes } from './raw-json.ts'
 import { EventParser } from './sse.ts'
 import { upstreamHeaders, type UpstreamHeaders } from './upstream.ts'
 import { judge } from './verdict.ts'
@@ -219,7 +219,7 @@ function readPlain(bytes: Buffer, head: UpstreamHeaders, context: BodyContext): 
     return { ...read, parsed: 'sse' }
   }
   try {
-    const body = parseRaw(binaryText(bytes))
+    const body = parseRawBytes(bytes)
     if (body?.kind !== 'object') return { ...read, parsed: 'opaque' }
     message.takeBody(body)
   } catch {
