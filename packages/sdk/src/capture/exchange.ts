@@ -15,13 +15,12 @@ import type {
   Classification,
   EndState,
   IdentityTrust,
-  RequestFields,
   ResponseFields,
 } from '@affidavit/format'
 import type { BlockDigest, PrefixCache, ReferenceDraft } from './analysis.ts'
 import type { Clock } from './clock.ts'
-import type { DraftOf } from './draft.ts'
 import type { CaptureLimits } from './limits.ts'
+import type { RequestText } from './record-text.ts'
 import type { UsageState } from './usage.ts'
 
 /** How SHA-256 digests become the digests of a record. See docs/spec/hashes.md. */
@@ -151,11 +150,11 @@ export interface ResolvedIdentity {
   readonly deviceId?: string | null
 }
 
-/** What the start's record was made from, and its members. */
+/** What the start's record was made from, and its members as text. */
 export interface RecordMemo {
   readonly identity: ResolvedIdentity
   readonly policy: RecordPolicy
-  readonly members: DraftOf<RequestFields, 'request'>
+  readonly members: RequestText
 }
 
 /** What ruled this exchange. */

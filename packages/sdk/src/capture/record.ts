@@ -1,7 +1,6 @@
 /**
- * From an exchange to the body of an entry. Members are written in canonical order, integers only, so
- * that `JSON.stringify` gives the RFC 8785 text at once (a test compares it with `canonicalize`), and
- * the ledger can append its stamp without parsing.
+ * From an exchange to the body of an entry: what stands in it. record-text.ts writes it in canonical
+ * form, so that the ledger can append its stamp without parsing (a test compares with `canonicalize`).
  *
  * Invariants:
  * - Every digest is keyed here, and nowhere earlier.
@@ -9,15 +8,9 @@
  *
  * @module
  */
-import type {
-  EntryBody,
-  ExternalRef,
-  RequestFields,
-  ResponseFields,
-  WireSide,
-} from '@affidavit/format'
+import type { EntryBody, ExternalRef, ResponseFields, WireSide } from '@affidavit/format'
 import { formatMicros } from './clock.ts'
-import type { Draft, DraftOf } from './draft.ts'
+import type { Draft } from './draft.ts'
 import type {
   CapturedRequest,
   RecordPolicy,
@@ -25,13 +18,18 @@ import type {
   ResponseOutcome,
 } from './exchange.ts'
 import { safeIdentifier } from './identifiers.ts'
+import {
+  completedRecord,
+  requestText,
+  startedRecord,
+  type RequestDraft,
+  type RequestText,
+  type ResponseDraft,
+} from './record-text.ts'
 import { usageOf } from './usage.ts'
 
 type StartedBody = Extract<EntryBody, { kind: 'interaction.started' }>
 type CompletedBody = Extract<EntryBody, { kind: 'interaction.completed' }>
-
-type RequestDraft = DraftOf<RequestFields, 'request'>
-type ResponseDraft = DraftOf<ResponseFields, 'response' | 'usage'>
 
 /** Canonical text of the record of a request that is about to be forwarded. */
 export function startedText(
@@ -39,10 +37,7 @@ export function startedText(
   identity: ResolvedIdentity,
   policy: RecordPolicy,
 ): string {
-  const request = requestMembers(captured, identity, policy)
-  return JSON.stringify(
-    inOrder({ kind: 'interaction.started', request, response: noResponse, loggedAt: undefined }),
-  )
+  return startedRecord(requestMembers(captured, identity, policy))
 }
 
 /** Canonical text of the record of a finished exchange: what the start knew, and the outcome. */
@@ -55,9 +50,7 @@ export function completedText(
 ): string {
   const request = requestMembers(captured, identity, policy)
   const members = responseMembers(captured, identity, response)
-  const loggedAt = formatMicros(loggedAtMicros)
-  const kind = 'interaction.completed'
-  return JSON.stringify(inOrder({ kind, request, response: members, loggedAt }))
+  return completedRecord(request, members, formatMicros(loggedAtMicros))
 }
 
 /** The record of a request as an object; `startedText` is its canonical text. */
@@ -85,10 +78,10 @@ function requestMembers(
   captured: CapturedRequest,
   identity: ResolvedIdentity,
   policy: RecordPolicy,
-): RequestDraft {
+): RequestText {
   const memo = captured.recordMemo
   if (memo?.identity === identity && memo.policy === policy) return memo.members
-  const members = draftRequest(captured, identity, policy)
+  const members = requestText(draftRequest(captured, identity, policy))
   captured.recordMemo = { identity, policy, members }
   return members
 }
@@ -251,114 +244,4 @@ function listIfAny(
   name: (value: string) => string,
 ): readonly string[] | undefined {
   return values.length === 0 ? undefined : values.map(name)
-}
-
-type Ordered = DraftOf<Omit<CompletedBody, 'kind'>, 'request' | 'response' | 'usage'> & {
-  readonly kind: EntryBody['kind']
-}
-
-interface Parts {
-  readonly kind: EntryBody['kind']
-  readonly request: RequestDraft
-  readonly response: ResponseDraft
-  readonly loggedAt: string | undefined
-}
-
-/** One body with its members in canonical order: that of their names. */
-function inOrder({ kind, request, response, loggedAt }: Parts): Ordered {
-  return {
-    agent_id: request.agent_id,
-    anthropic_beta: request.anthropic_beta,
-    anthropic_version: request.anthropic_version,
-    application_id: request.application_id,
-    attempt: request.attempt,
-    capture_source: request.capture_source,
-    classification_source: request.classification_source,
-    client: request.client,
-    completion_tokens: response.completion_tokens,
-    credential: request.credential,
-    data_classification: request.data_classification,
-    delivered: response.delivered,
-    device_id: request.device_id,
-    end_state: response.end_state,
-    error_type: response.error_type,
-    event_id: request.event_id,
-    external_refs: request.external_refs,
-    external_refs_count: request.external_refs_count,
-    first_byte_ms: response.first_byte_ms,
-    first_token_ms: response.first_token_ms,
-    hash: request.hash,
-    http_status: response.http_status,
-    identity_trust: request.identity_trust,
-    ip_address: request.ip_address,
-    is_subagent: request.is_subagent,
-    kind: kind,
-    latency_ms: response.latency_ms,
-    logged_at: loggedAt,
-    max_tokens: request.max_tokens,
-    message_id: response.message_id,
-    model: request.model,
-    model_served: response.model_served,
-    models: response.models,
-    operation: request.operation,
-    parent_agent_id: request.parent_agent_id,
-    policy_flags: request.policy_flags,
-    policy_version: request.policy_version,
-    prompt_completeness: request.prompt_completeness,
-    prompt_hash: request.prompt_hash,
-    prompt_raw: request.prompt_raw,
-    prompt_tokens: response.prompt_tokens,
-    provider: request.provider,
-    refusal_category: response.refusal_category,
-    request: request.request,
-    request_id: response.request_id,
-    response: response.response,
-    response_hash: response.response_hash,
-    response_raw: response.response_raw,
-    retention_class: request.retention_class,
-    route: request.route,
-    session_id: request.session_id,
-    status: response.status,
-    stop_reason: response.stop_reason,
-    stop_sequence: response.stop_sequence,
-    streaming: request.streaming,
-    timestamp: request.timestamp,
-    tool_calls: response.tool_calls,
-    tool_calls_count: response.tool_calls_count,
-    tools_offered: request.tools_offered,
-    tools_offered_count: request.tools_offered_count,
-    upstream: response.upstream,
-    usage: response.usage,
-    usage_source: response.usage_source,
-    user_id: request.user_id,
-    v: request.v,
-  }
-}
-
-const noResponse: ResponseDraft = {
-  completion_tokens: undefined,
-  delivered: undefined,
-  end_state: undefined,
-  error_type: undefined,
-  first_byte_ms: undefined,
-  first_token_ms: undefined,
-  http_status: undefined,
-  latency_ms: undefined,
-  message_id: undefined,
-  model_served: undefined,
-  models: undefined,
-  prompt_tokens: undefined,
-  refusal_category: undefined,
-  request_id: undefined,
-  response: undefined,
-  response_hash: undefined,
-  response_raw: undefined,
-  status: undefined,
-  stop_reason: undefined,
-  stop_sequence: undefined,
-  tool_calls: undefined,
-  tool_calls_count: undefined,
-  upstream: undefined,
-  usage: undefined,
-  usage_source: undefined,
 }
