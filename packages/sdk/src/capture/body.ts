@@ -60,7 +60,8 @@ export function analyseBody(body: Uint8Array, reading: BodyReading): BodyAnalysi
   const plain = encoding === null ? body : decoded(body, encoding, limits)
   const understood = plain === null ? opaque : understand(plain, reading)
   const decodedSha256 = encoding === null || plain === null ? null : hash('sha256', plain, 'hex')
-  return { ...understood, wireSha256, decodedSha256, plain }
+  const { sha256, parsed, blocks, references, facts } = understood
+  return { sha256, parsed, blocks, references, facts, wireSha256, decodedSha256, plain }
 }
 
 /** Makes what `CapturedRequest.blockText` is, over a decoded body. */
@@ -77,7 +78,10 @@ function analysePrefixed(body: Uint8Array, reading: BodyReading): BodyAnalysis |
     const found = prefixCache.analyse(body, hint)
     if (found === null || found.analysis.blocks.length > limits.requestBlocksMax) return null
     const { analysis, wireSha256 } = found
-    return { ...analysis, parsed: 'json', wireSha256, decodedSha256: null, plain: body }
+    const { sha256, blocks, references, facts } = analysis
+    const decodedSha256 = null
+    const parsed = 'json'
+    return { sha256, parsed, blocks, references, facts, wireSha256, decodedSha256, plain: body }
   } catch {
     return null
   }
@@ -97,10 +101,9 @@ function understand(plain: Uint8Array, { content, limits }: BodyReading): Unders
     if (body?.kind !== 'object') return opaque
     if (content === 'batch') return analyseBatch(body)
     if (content === 'json') return analyseJson(body)
-    const analysis = analysePrompt(body)
-    return analysis.blocks.length > limits.requestBlocksMax
-      ? opaque
-      : { ...analysis, parsed: 'json' }
+    const { sha256, blocks, references, facts } = analysePrompt(body)
+    if (blocks.length > limits.requestBlocksMax) return opaque
+    return { sha256, parsed: 'json', blocks, references, facts }
   } catch {
     // Nested too deep for a canonical form; the wire digest still covers it.
     return opaque

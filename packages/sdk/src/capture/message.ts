@@ -255,7 +255,7 @@ export class MessageReader {
 
   #digest(): string {
     const content = this.blocks.map((block) => `"${block.sha256}"`).join(',')
-    const role = canonicalText(rawOf(this.#role))
+    const role = this.#role === 'assistant' ? '"assistant"' : canonicalText(rawOf(this.#role))
     const text =
       `{"content":[${content}],"model":${quoted(this.model)},"role":${role}` +
       `,"stop_reason":${quoted(this.stopReason)},"stop_sequence":${quoted(this.stopSequence)}}`
@@ -275,9 +275,13 @@ function membersBut(node: RawNode, ...left: readonly string[]): JsonObject {
   return members
 }
 
+// ASCII that needs no escape.
+const isPlainText = /^[ !#-[\]-~]*$/
+
 /** Canonical binary text of a string or `null`. */
 function quoted(value: string | null): string {
-  return value === null ? 'null' : toBinary(JSON.stringify(value))
+  if (value === null) return 'null'
+  return isPlainText.test(value) ? `"${value}"` : toBinary(JSON.stringify(value))
 }
 
 function isTerminalName(name: string): boolean {

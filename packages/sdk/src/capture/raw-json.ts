@@ -147,7 +147,12 @@ export function isNull(node: RawNode): boolean {
 
 /** What `JSON.parse` returns for this value. */
 export function decode(node: RawNode): unknown {
+  if (node.kind === 'literal') {
+    const first = node.source.charCodeAt(node.start)
+    return first === letterN ? null : first === letterT
+  }
   const span = node.source.slice(node.start, node.end)
+  if (node.kind === 'number') return Number(span)
   return JSON.parse(isAscii(span) ? span : fromBinary(span))
 }
 
@@ -272,6 +277,8 @@ const colon = 0x3a
 const leftBracket = 0x5b
 const backslash = 0x5c
 const rightBracket = 0x5d
+const letterN = 0x6e
+const letterT = 0x74
 const letterU = 0x75
 const leftBrace = 0x7b
 const rightBrace = 0x7d

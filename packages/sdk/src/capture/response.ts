@@ -126,7 +126,7 @@ class Tap implements ResponseTap {
     const read =
       body === null || this.#head === null || bytes === 0
         ? this.#unread()
-        : readBody(body, this.#head, { ...this.#captured, message: this.#message, cause })
+        : this.#read(body, this.#head, cause)
     return judge({
       captured: this.#captured,
       head: this.#head,
@@ -143,6 +143,10 @@ class Tap implements ResponseTap {
       firstByteMs: this.#firstByteMs,
       firstTokenMs: this.#firstTokenMs,
     })
+  }
+
+  #read(body: Buffer, head: UpstreamHeaders, cause: EndCause): BodyRead {
+    return readBody(body, head, { message: this.#message, limits: this.#captured.limits, cause })
   }
 
   #unread(): BodyRead {
@@ -196,7 +200,10 @@ interface BodyContext {
 
 /** Reads a body that was kept: decodes it, then as JSON or, if it is an encoded stream, as SSE. */
 function readBody(bytes: Buffer, head: UpstreamHeaders, context: BodyContext): BodyRead {
-  if (head.encoding === null) return readPlain(bytes, head, context)
+  if (head.encoding === null) {
+    const parsed = readPlain(bytes, head, context)
+    return { parsed, decodedSha256: null, isBeyondReading: false }
+  }
   const plain = decodeBody(bytes, head.encoding, {
     bytesMax: context.limits.parseBytesMax,
     isCut: context.cause !== 'end',
@@ -204,27 +211,27 @@ function readBody(bytes: Buffer, head: UpstreamHeaders, context: BodyContext): B
   if (typeof plain === 'string') {
     return { parsed: 'opaque', decodedSha256: null, isBeyondReading: plain !== 'malformed' }
   }
-  return { ...readPlain(plain, head, context), decodedSha256: hash('sha256', plain, 'hex') }
+  const parsed = readPlain(plain, head, context)
+  return { parsed, decodedSha256: hash('sha256', plain, 'hex'), isBeyondReading: false }
 }
 
-function readPlain(bytes: Buffer, head: UpstreamHeaders, context: BodyContext): BodyRead {
+function readPlain(bytes: Buffer, head: UpstreamHeaders, context: BodyContext): BodyRead['parsed'] {
   const { message, limits } = context
-  const read = { decodedSha256: null, isBeyondReading: false }
   if (head.isStream) {
     let isOver = false
     const parser = new EventParser(limits.eventBytesMax, (name, data) => {
       isOver ||= message.takeEvent(name, data)
     })
     parser.push(bytes)
-    return { ...read, parsed: 'sse' }
+    return 'sse'
   }
   try {
     const body = parseRawBytes(bytes)
-    if (body?.kind !== 'object') return { ...read, parsed: 'opaque' }
+    if (body?.kind !== 'object') return 'opaque'
     message.takeBody(body)
   } catch {
     // It is JSON, and nests too deep to be understood.
     message.isLossy = true
   }
-  return { ...read, parsed: 'json' }
+  return 'json'
 }

@@ -85,7 +85,9 @@ function isKept(name: string, status: number): boolean {
 
 function sorted(pairs: [string, string][]): Record<string, string> {
   pairs.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
-  return Object.fromEntries(pairs)
+  const names: Record<string, string> = {}
+  for (const [name, value] of pairs) names[name] = value
+  return names
 }
 
 /** Printable ASCII, bounded: a record's size must not depend on what upstream invents. */
