@@ -88,7 +88,7 @@ function createHmac(key: Uint8Array): HexDigest {
     } else {
       text = Buffer.concat([inner.subarray(0, blockBytes), Buffer.from(message, encoding)])
     }
-    outer.write(hash('sha256', text, 'hex'), blockBytes, 'hex')
+    outer.write(hash('sha256', text, 'binary'), blockBytes, 'latin1')
     return hash('sha256', outer, 'hex')
   }
 }

@@ -151,6 +151,9 @@ export function decode(node: RawNode): unknown {
     const first = node.source.charCodeAt(node.start)
     return first === letterN ? null : first === letterT
   }
+  if (node.kind === 'string' && node.end - node.start <= shortSpanMax && isPlainSpan(node)) {
+    return node.source.slice(node.start + 1, node.end - 1)
+  }
   const span = node.source.slice(node.start, node.end)
   if (node.kind === 'number') return Number(span)
   return JSON.parse(isAscii(span) ? span : fromBinary(span))
@@ -217,6 +220,18 @@ function joinMembers(
 /** A name as JSON text. */
 export function quotedKey(key: string, isPlain: boolean): string {
   return isPlain ? `"${key}"` : toBinary(JSON.stringify(key))
+}
+
+// V8 copies a slice of up to twelve characters; a longer one holds on to the body.
+const shortSpanMax = 14
+
+/** Whether a string is its own decoded form: ASCII without escapes. */
+function isPlainSpan({ source, start, end }: RawNode): boolean {
+  for (let at = start; at < end; at++) {
+    const code = source.charCodeAt(at)
+    if (code > 0x7e || code === backslash) return false
+  }
+  return true
 }
 
 function isAscii(text: string): boolean {
