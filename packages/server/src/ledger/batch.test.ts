@@ -9,6 +9,7 @@ import {
   createBatchMemory,
   hashInPlace,
   openBatch,
+  releaseBatch,
   sealBatch,
   type Batch,
 } from './batch.ts'
@@ -28,7 +29,7 @@ function add(batch: Batch, body: string): SequencedEntry | undefined {
   const start = addEntry(batch, body, stamp)
   if (start === undefined) return undefined
   const { slab, payloadEnd: end } = batch.space
-  const place = { log, leafIndex: 0, slab, start, end, hash: hashInPlace(slab, start, end) }
+  const place = { log, leafIndex: 0, slab, start, end, hash: hashInPlace(slab.bytes, start, end) }
   const entry = new SequencedEntry({ ...place, opens: undefined, closes: undefined })
   batch.entries.push(entry)
   return entry
@@ -89,9 +90,51 @@ describe('a batch', () => {
     for (let added = add(batch, body); added !== undefined; added = add(batch, body)) {
       entries.push(toHex(added.entry))
     }
-    expect(entries).toHaveLength(4)
+    expect(entries).toHaveLength(8)
     closeBatch(memory, batch)
     const { bytes } = sealBatch(batch, start, 0)
     expect(entriesOf(readFrame(bytes, 0)).map(toHex)).toEqual(entries)
+  })
+
+  test('gives its memory back when it is integrated, with the others in its slab, and not before', () => {
+    const memory = createBatchMemory()
+    const body = canonicalize({ pad: 'x'.repeat(60_000) })
+    const make = () => {
+      const batch = openBatch(memory, 60_100)
+      const entry = add(batch, body)
+      if (entry === undefined) throw new Error('no room')
+      closeBatch(memory, batch)
+      return { entry, slab: batch.space.slab }
+    }
+    const made = Array.from({ length: 40 }, make)
+    const slabs = [...new Set(made.map(({ slab }) => slab))]
+    expect(slabs.length).toBeGreaterThan(3)
+    const [first, second] = slabs
+    if (first === undefined || second === undefined) throw new Error('not two slabs')
+    const inFirst = made.filter(({ slab }) => slab === first)
+    for (const { slab } of inFirst.slice(1)) releaseBatch(memory, slab)
+    expect(memory.free).toEqual([])
+    expect(inFirst[0]?.entry.entry.length).toBeGreaterThan(60_000)
+    releaseBatch(memory, first)
+    expect(memory.free).toEqual([first])
+    expect(() => inFirst[0]?.entry.entry).toThrow('before it is integrated')
+    // The hash and the place stay.
+    expect(inFirst[0]?.entry.leafHash).toHaveLength(32)
+    const later = Array.from({ length: 10 }, make)
+    expect(later.some(({ slab }) => slab === first)).toBe(true)
+    for (const { entry, slab } of made.filter((it) => it.slab === second)) {
+      expect(toHex(leafHash(entry.entry))).toBe(entry.hash)
+      expect(slab.generation).toBe(0)
+    }
+  })
+
+  test('whose slab is still being filled keeps it', () => {
+    const memory = createBatchMemory()
+    const batch = openBatch(memory, 10)
+    const entry = add(batch, '{"a":1}')
+    closeBatch(memory, batch)
+    releaseBatch(memory, batch.space.slab)
+    expect(memory.free).toEqual([])
+    expect(entry?.entry.length).toBeGreaterThan(7)
   })
 })

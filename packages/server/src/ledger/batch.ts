@@ -4,8 +4,9 @@
  *
  * Invariants:
  * - An entry is encoded and its leaf hash computed when it is added, in the order of the calls.
- * - A frame's bytes are contiguous: one write. Frames are carved from slabs one after another; a slab
- *   is never used twice, so a view of an entry stays what it is for as long as somebody holds it.
+ * - A frame's bytes are contiguous: one write. Frames are carved from slabs one after another.
+ * - A slab is used again when every entry in it is integrated, and not before. Whoever then still asks
+ *   for the bytes of an entry is refused them, and never sees those of another.
  *
  * @module
  */
@@ -20,15 +21,27 @@ export interface Sequenced {
   readonly origin: string
   readonly leafIndex: number
   readonly leafHash: Uint8Array
-  /** The entry's bytes as they stand in the log. A view of a larger buffer: copy it to keep it. */
+  /**
+   * The entry's bytes as they stand in the log: a view of memory that is used again once the entry is
+   * integrated. Take or copy it when `append` resolves; asked for later, it may throw.
+   */
   readonly entry: Uint8Array
+}
+
+/** Memory in which frames are built. */
+export interface Slab {
+  readonly bytes: Buffer
+  /** Rises whenever the slab is used again. */
+  generation: number
+  /** Batches in it that are not integrated. */
+  batches: number
 }
 
 interface EntryPlace {
   readonly log: Log
   readonly leafIndex: number
-  /** Buffer that holds the entry, from `start` up to `end`. */
-  readonly slab: Buffer
+  /** Holds the entry, from `start` up to `end`. */
+  readonly slab: Slab
   readonly start: number
   readonly end: number
   /** Leaf hash in hexadecimal. */
@@ -46,12 +59,13 @@ export class SequencedEntry implements Sequenced, EntryPlace {
   readonly log: Log
   readonly origin: string
   readonly leafIndex: number
-  readonly slab: Buffer
+  readonly slab: Slab
   readonly start: number
   readonly end: number
   readonly hash: string
   readonly opens: string | undefined
   readonly closes: string | undefined
+  readonly #generation: number
   /** The caller that waits for it; nobody any more once it is settled. */
   waiter: Waiter | undefined = undefined
 
@@ -65,10 +79,12 @@ export class SequencedEntry implements Sequenced, EntryPlace {
     this.hash = hash
     this.opens = opens
     this.closes = closes
+    this.#generation = slab.generation
   }
 
   get entry(): Buffer {
-    return this.slab.subarray(this.start, this.end)
+    assert(this.slab.generation === this.#generation, 'an entry is read before it is integrated')
+    return this.slab.bytes.subarray(this.start, this.end)
   }
 
   get leafHash(): Buffer {
@@ -89,6 +105,8 @@ export interface WrittenBatch {
   readonly end: WalPosition
   /** The writer's chain after the last entry. */
   readonly writer: WriterState
+  /** What it was built in; nothing if it was read from disk. */
+  readonly slab: Slab | undefined
 }
 
 /** A frame that is being filled, or waits to be written. */
@@ -101,39 +119,63 @@ export interface Batch {
 
 /** Part of a slab in which one frame is built: hash prefix, header, payload, trailer. */
 interface FrameSpace {
-  readonly slab: Buffer
+  readonly slab: Slab
   readonly start: number
   payloadEnd: number
 }
 
-const slabBytes = 256 * 1024
+const slabBytes = 512 * 1024
+// What a slab must have left to begin a batch in: the next frame should not be cut short by its end.
+const roomBytesMin = 128 * 1024
+// Slabs kept for use: 16 MiB, what a second at full speed needs.
+const freeSlabsMax = 32
 const overheadBytes = frameHashPrefix.length + frameHeaderBytes + frameTrailerBytes
 const lengthBytes = 2
 // A UTF-16 code unit takes at most three bytes in UTF-8.
 const bytesPerUnitMax = 3
 
-/** Where the next batch begins. */
+/** Where the next batch begins, and slabs to go on in. */
 export interface BatchMemory {
-  slab: Buffer
+  slab: Slab
   used: number
+  readonly free: Slab[]
 }
 
 /** Memory for batches. */
 export function createBatchMemory(): BatchMemory {
-  return { slab: Buffer.allocUnsafeSlow(slabBytes), used: 0 }
+  return { slab: createSlab(Buffer.allocUnsafeSlow(slabBytes)), used: 0, free: [] }
+}
+
+/** A slab around memory. */
+export function createSlab(bytes: Buffer): Slab {
+  return { bytes, generation: 0, batches: 0 }
 }
 
 /** Starts a batch that has room for an entry of `units` UTF-16 code units at least. */
 export function openBatch(memory: BatchMemory, units: number): Batch {
   const needed = overheadBytes + lengthBytes + Math.min(entryBytesMax, units * bytesPerUnitMax)
-  if (memory.used + needed > memory.slab.length) {
-    memory.slab = Buffer.allocUnsafeSlow(slabBytes)
+  if (memory.used + Math.max(needed, roomBytesMin) > memory.slab.bytes.length) {
+    const full = memory.slab
+    memory.slab = memory.free.pop() ?? createSlab(Buffer.allocUnsafeSlow(slabBytes))
     memory.used = 0
+    recycle(memory, full)
   }
-  const start = memory.used
+  const { slab, used: start } = memory
+  slab.batches += 1
   const payloadEnd = start + frameHashPrefix.length + frameHeaderBytes
-  const space = { slab: memory.slab, start, payloadEnd }
-  return { entries: [], written: [], space }
+  return { entries: [], written: [], space: { slab, start, payloadEnd } }
+}
+
+/** Says that everything in a batch is integrated: nobody needs its memory any more. */
+export function releaseBatch(memory: BatchMemory, slab: Slab): void {
+  slab.batches -= 1
+  recycle(memory, slab)
+}
+
+function recycle(memory: BatchMemory, slab: Slab): void {
+  if (slab.batches > 0 || slab === memory.slab) return
+  slab.generation += 1
+  if (memory.free.length < freeSlabsMax) memory.free.push(slab)
 }
 
 /**
@@ -145,7 +187,7 @@ export function openBatch(memory: BatchMemory, units: number): Batch {
  * @throws AuditError `ERR_ENTRY_TOO_LARGE`; the batch is as before.
  */
 export function addEntry({ space }: Batch, body: string, stamp: string): number | undefined {
-  const { slab } = space
+  const slab = space.slab.bytes
   const start = space.payloadEnd + lengthBytes
   const room = slab.length - frameTrailerBytes - start
   if ((body.length + stamp.length) * bytesPerUnitMax > Math.min(room, entryBytesMax)) {
@@ -186,7 +228,7 @@ export function sealBatch(
   after: WalPosition,
   timeMicros: number,
 ): { bytes: Uint8Array; hash: Uint8Array; count: number } {
-  const frame = sealFrame(space.slab.subarray(space.start), space.payloadEnd - space.start, {
+  const frame = sealFrame(space.slab.bytes.subarray(space.start), space.payloadEnd - space.start, {
     firstIndex: after.index,
     count: entries.length,
     timeMicros,

@@ -156,6 +156,25 @@ describe('append', () => {
     },
   )
 
+  test('a body that is no object, or not about what it opens or closes, is a bug of the caller', async () => {
+    const world = createWorld(1)
+    const { ledger } = await openIn(world)
+    const append = plainEntry(1)
+    for (const wrong of [
+      { ...append, body: '' },
+      { ...append, body: '{}' },
+      { ...append, body: '[1]' },
+      { ...append, body: `${append.body},` },
+      { ...append, opens: eventIdOf(2) },
+      { ...append, closes: eventIdOf(2) },
+    ]) {
+      await expect(ledger.append(wrong)).rejects.toThrow('assertion failed')
+    }
+    await world.append(ledger, append)
+    await ledger.close()
+    await expectSound(world)
+  })
+
   test('a queue that is full refuses entries until it is written', async () => {
     const world = createWorld(1)
     const { ledger } = await openIn(world, { queueBytesMax: 2000 })
@@ -323,6 +342,17 @@ describe('the clock', () => {
     const afterStart = await world.append(second.ledger, plainEntry(3))
     expect(afterStart.origin).toBe('audit.example/gw-1/standard/2027q1')
     await second.ledger.close()
+    await expectSound(world)
+  })
+
+  test('an entry that was refused does not stop the clock', async () => {
+    const world = createWorld(1)
+    const { ledger } = await openIn(world)
+    expect((await failureOf(ledger.append(plainEntry(1, 70_000)))).code).toBe('ERR_ENTRY_TOO_LARGE')
+    world.clock.set('2027-01-01T00:00:00Z')
+    const { origin } = await world.append(ledger, plainEntry(2))
+    expect(origin).toBe('audit.example/gw-1/standard/2027q1')
+    await ledger.close()
     await expectSound(world)
   })
 

@@ -7,7 +7,7 @@
 import { parseBundle, readTile, tilePath, tileWidth, type WriterStamp } from '@affidavit/format'
 import { join } from 'node:path'
 import type { LedgerFs } from '../store/ledger-fs.ts'
-import { hashInPlace, SequencedEntry, type WrittenBatch } from './batch.ts'
+import { createSlab, hashInPlace, SequencedEntry, type Slab, type WrittenBatch } from './batch.ts'
 import { corruptFailure } from './failure.ts'
 import { walkFrame, type Frame } from './frame.ts'
 import type { Head, WriterState } from './head.ts'
@@ -59,11 +59,11 @@ export async function createTailReader({
   const frames: TailFrame[] = []
   let writer = head.writer
 
-  function take(slab: Buffer, start: number, end: number): SequencedEntry {
-    const bytes = slab.subarray(start, end)
+  function take(slab: Slab, start: number, end: number): SequencedEntry {
+    const bytes = slab.bytes.subarray(start, end)
     const stamp = readStamp(bytes)
     if (stamp === undefined) throw new Error('it has no stamp')
-    const hash = hashInPlace(slab, start, end)
+    const hash = hashInPlace(slab.bytes, start, end)
     writer = follow(writer, stamp, hash)
     const log = logs.open(stamp.log)
     const leafIndex = log.sequenced
@@ -79,8 +79,9 @@ export async function createTailReader({
     openStarts,
     add(frame) {
       const entries: SequencedEntry[] = []
+      const slab = createSlab(frame.bytes)
       try {
-        walkFrame(frame, (start, end) => entries.push(take(frame.bytes, start, end)))
+        walkFrame(frame, (start, end) => entries.push(take(slab, start, end)))
       } catch (cause) {
         throw corruptFailure(`an entry of the frame at entry ${frame.firstIndex} is wrong`, cause)
       }
@@ -91,7 +92,8 @@ export async function createTailReader({
       for (const { frame, entries, writer: after } of frames) {
         await wal.write(frame)
         const { bytes } = frame
-        batches.push({ entries, bytes: bytes.length, end: wal.position, writer: after })
+        const end = wal.position
+        batches.push({ entries, bytes: bytes.length, end, writer: after, slab: undefined })
       }
       return batches
     },
