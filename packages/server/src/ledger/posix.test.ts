@@ -55,10 +55,13 @@ async function verifyAt(path: string): Promise<number> {
 describe('a ledger on the real file system', () => {
   test('records, publishes, closes, opens again and verifies', async () => {
     const first = await openAt(directory)
-    const many = Array.from({ length: 700 }, (_, at) =>
-      first.ledger.append(plainEntry(at, 1000, at % 3 === 0 ? 'long' : 'standard')),
+    const placed = await Promise.all(
+      Array.from({ length: 700 }, async (_, at) => {
+        const append = plainEntry(at, 1000, at % 3 === 0 ? 'long' : 'standard')
+        const { entry } = await first.ledger.append(append)
+        return Buffer.from(entry)
+      }),
     )
-    const placed = await Promise.all(many)
     await first.ledger.close()
     const second = await openAt(directory)
     expect(second.recovery).toMatchObject({ epoch: 2, recoveredEntries: 0, tornBytes: 0 })
@@ -67,9 +70,9 @@ describe('a ledger on the real file system', () => {
     expect(await verifyAt(directory)).toBe(702)
     const reader = await openLedgerReader(directory)
     for (const at of [0, 1, 255, 699]) {
-      const { event_id: id } = parseEntry(placed[at]?.entry ?? new Uint8Array())
+      const { event_id: id } = parseEntry(placed[at] ?? new Uint8Array())
       const [found] = await reader.findByEventId(id)
-      expect(Buffer.compare(found?.entry ?? Buffer.of(), placed[at]?.entry ?? Buffer.of(1))).toBe(0)
+      expect(Buffer.compare(found?.entry ?? Buffer.of(), placed[at] ?? Buffer.of(1))).toBe(0)
     }
   })
 
