@@ -658,6 +658,32 @@ describe('opening', () => {
     await next.close()
   })
 
+  test('an interaction that the process still handles is left open, over passes and openings', async () => {
+    const world = createWorld(1)
+    const first = await openIn(world)
+    await world.append(first.ledger, interactionEntry('started', 1))
+    await first.ledger.publish()
+    await world.append(first.ledger, interactionEntry('started', 2))
+    await world.append(first.ledger, interactionEntry('started', 3))
+    first.mount.kill()
+    const isAlive = (eventId: string) => eventId !== eventIdOf(3)
+    const second = await openIn(world, { isAlive })
+    expect(second.recovery.interrupted).toBe(1)
+    await second.ledger.publish()
+    second.mount.kill()
+    const third = await openIn(world, { isAlive })
+    expect(third.recovery.interrupted).toBe(0)
+    await world.append(third.ledger, interactionEntry('completed', 2))
+    third.mount.kill()
+    const all = await expectSound(world)
+    const ends = all.filter(({ kind }) => /completed|interrupted/.test(kind))
+    expect(ends.map(({ kind, event_id: id }) => [kind, id])).toEqual([
+      ['interaction.interrupted', eventIdOf(3)],
+      ['interaction.completed', eventIdOf(2)],
+      ['interaction.interrupted', eventIdOf(1)],
+    ])
+  })
+
   test('hundreds of open interactions are closed, across bundles', async () => {
     const world = createWorld(1)
     const { ledger, mount } = await openIn(world)

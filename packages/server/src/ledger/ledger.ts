@@ -28,8 +28,8 @@ import {
   openBatch,
   releaseBatch,
   sealBatch,
-  type Batch,
   SequencedEntry,
+  type Batch,
   type Sequenced,
   type WrittenBatch,
 } from './batch.ts'
@@ -76,8 +76,9 @@ export interface Ledger {
    * Records an entry. Resolves when it is *sequenced*: durable, and with a place in a log that it
    * keeps. Entries are in the logs in the order of the calls.
    *
-   * A rejection other than `ERR_LEDGER_WRITE_FAILED` and `ERR_LEDGER_DISK_FULL` means that the entry
-   * is not recorded and never will be. After those two it is unknown until the next opening.
+   * A rejection with an error that stops the ledger (`ERR_LEDGER_WRITE_FAILED`,
+   * `ERR_LEDGER_DISK_FULL`, `ERR_HEAD_CONFLICT`) leaves open until the next opening whether the entry
+   * is recorded. After any other it is not, and never will be.
    *
    * @throws AuditError `ERR_ENTRY_TOO_LARGE`, `ERR_LEDGER_BUSY` (try again later),
    *   `ERR_LEDGER_STOPPED`, `ERR_LEDGER_WRITE_FAILED`, `ERR_LEDGER_DISK_FULL`, `ERR_HEAD_CONFLICT`,
@@ -363,7 +364,7 @@ async function writeTiles(core: Core, batches: readonly WrittenBatch[]): Promise
       const { log } = entry
       grown.add(log)
       for (const file of log.edge.append(entry.entry, entry.leafHash)) {
-        // Waits while two files are being written, which also lets the event loop breathe.
+        // Waits while another file is being written, which also lets the event loop breathe.
         await core.files.put(join(log.directory, file.path), file.bytes)
       }
     }
@@ -476,14 +477,17 @@ function endLedger(core: Core): void {
 
 /** Waits until nothing of this ledger runs, then lets another one take its place. */
 async function release(core: Core): Promise<void> {
+  // A file that does not close any more holds nothing up: all that counts has been written or refused.
+  const closeWal = () => core.wal.close().catch(() => undefined)
   // Closing gives back the prepared segment; a failure may leave it for the next opening to remove.
-  if (core.failure === undefined) await core.wal.close()
+  if (core.failure === undefined) await closeWal()
   // Operations under way cannot be called back; their successors are refused by the guard.
   await core.guard.stop()
   await core.sequencing
   await core.pass
-  if (core.failure !== undefined) await core.wal.close()
-  await core.lock.release()
+  if (core.failure !== undefined) await closeWal()
+  // Should this fail, the next opening is refused and says who holds the lock.
+  await core.lock.release().catch(() => undefined)
 }
 
 /** Ends an open ledger in good order. */

@@ -36,6 +36,11 @@ export interface LedgerOptions {
   readonly backlogBytesMax?: number
   /** Refuses starts while this many interactions are open. Default 65,536. */
   readonly openInteractionsMax?: number
+  /**
+   * Whether an interaction that an earlier opening left open is still being handled, because it is this
+   * process that opens the ledger again: it is left open for its end to come. Default: none is.
+   */
+  readonly isAlive?: (eventId: string) => boolean
   /** Told facts worth a log line; never content. */
   readonly log?: (fact: string, fields: Readonly<Record<string, string | number>>) => void
   /** Calls `run` again and again; returns what ends that. Default: an unreferenced `setInterval`. */
@@ -73,6 +78,7 @@ export function settingsOf(options: LedgerOptions): Settings {
     queueBytesMax: 32 << 20,
     backlogBytesMax: 256 << 20,
     openInteractionsMax: 65_536,
+    isAlive: () => false,
     log: () => undefined,
     every: repeat,
     ...options,

@@ -60,7 +60,7 @@ export interface Recovered {
   /** Starts without an end as of the head, and as of the end of the write-ahead log. */
   readonly integratedOpen: Map<string, OpenStart>
   readonly openStarts: ReadonlyMap<string, OpenStart>
-  readonly report: Omit<RecoveryReport, 'republished'>
+  readonly report: Omit<RecoveryReport, 'republished' | 'interrupted'>
 }
 
 export interface RecoverOptions {
@@ -133,7 +133,6 @@ export async function recover(
       epoch,
       created: found === undefined,
       recoveredEntries: backlog.reduce((count, batch) => count + batch.entries.length, 0),
-      interrupted: openStarts.size,
       tornBytes: end.tornBytes,
     }
     return { head, headBytes, logs, wal, backlog, integratedOpen, openStarts, report }

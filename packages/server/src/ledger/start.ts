@@ -8,10 +8,11 @@ import { formatMicros } from '@affidavit/sdk/capture'
 import { dirname, join } from 'node:path'
 import { clearStaging, createDurableFiles, makeDirectories } from '../store/durable.ts'
 import { openPosixHeadStore, type HeadStore } from '../store/head-store.ts'
-import { guardFs, type FileLock, type GuardedFs, type LedgerFs } from '../store/ledger-fs.ts'
+import { guardFs, type FileLock, type GuardedFs } from '../store/ledger-fs.ts'
 import { createBatchMemory } from './batch.ts'
 import type { Core } from './core.ts'
 import { lockedFailure, stoppedFailure } from './failure.ts'
+import type { Head } from './head.ts'
 import { instanceKeyOf, keyMissing, loadKey, storeKey } from './key.ts'
 import type { Settings } from './options.ts'
 import { peekEntry } from './peek.ts'
@@ -23,7 +24,7 @@ import {
   type Recovered,
   type RecoveryReport,
 } from './recover.ts'
-import { createEntryReader } from './tail.ts'
+import { createEntryReader, type OpenStart } from './tail.ts'
 import { openWalWriter } from './wal.ts'
 
 /** An interaction that the last run began and did not end. */
@@ -104,8 +105,9 @@ async function recoverLocked(
   const core = coreOf({ settings, lock, guard, headStore, recovered })
   try {
     const republished = await republish(core)
-    const recovery = { ...recovered.report, republished }
-    return { core, recovery, interrupted: readInterrupted(fs, core, recovered) }
+    const abandoned = [...recovered.openStarts].filter(([eventId]) => !settings.isAlive(eventId))
+    const recovery = { ...recovered.report, interrupted: abandoned.length, republished }
+    return { core, recovery, interrupted: readInterrupted(settings, recovered.head, abandoned) }
   } catch (error) {
     await recovered.wal.close()
     throw error
@@ -196,18 +198,18 @@ async function republish({ settings, logs, files, guard }: Core): Promise<string
 }
 
 async function* readInterrupted(
-  fs: LedgerFs,
-  { settings }: Core,
-  { head, openStarts }: Recovered,
+  { fs, paths }: Settings,
+  head: Head,
+  abandoned: readonly (readonly [eventId: string, OpenStart])[],
 ): AsyncGenerator<OpenInteraction> {
   const readers = new Map<string, (leafIndex: number) => Promise<Uint8Array>>()
-  for (const [eventId, { log: path, leafIndex, entry }] of openStarts) {
+  for (const [eventId, { log: path, leafIndex, entry }] of abandoned) {
     let read = readers.get(path)
     if (read === undefined) {
       // The size in the head, whose files are there: a pass may be growing the log meanwhile. It may
       // remove the partial bundle of this size, but only in favour of the full one.
       const size = (head.logs.get(path) ?? head.sealed.get(path))?.size ?? 0
-      read = createEntryReader(fs, { directory: join(settings.paths.logs, path), size })
+      read = createEntryReader(fs, { directory: join(paths.logs, path), size })
       readers.set(path, read)
     }
     const { fields } = peekEntry(entry ?? (await read(leafIndex)))
