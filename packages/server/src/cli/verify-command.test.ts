@@ -81,8 +81,15 @@ async function flip(path: string, offset: number): Promise<void> {
   await writeFile(path, bytes)
 }
 
+/** Puts another base64 digit in place of one, so that the note stays well formed. */
+async function replaceSignatureDigit(path: string): Promise<void> {
+  const text = await readFile(path, 'utf8')
+  const digit = text.at(-10) === 'A' ? 'B' : 'A'
+  await writeFile(path, `${text.slice(0, -10)}${digit}${text.slice(-9)}`)
+}
+
 const damages: readonly (readonly [keyof typeof exits, (directory: string) => Promise<void>])[] = [
-  ['signature', (directory) => flip(join(directory, log, 'checkpoint'), -10)],
+  ['signature', (directory) => replaceSignatureDigit(join(directory, log, 'checkpoint'))],
   ['altered', (directory) => flip(join(directory, log, 'tile/entries/000.p/62'), 40)],
   ['missing', (directory) => rm(join(directory, log, 'tile/0/000.p/62'))],
   ['gap', (directory) => rm(join(directory, 'gw-1/ledger/logs/financial'), { recursive: true })],
