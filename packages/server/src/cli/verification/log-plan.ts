@@ -110,7 +110,9 @@ function wasNeverShown(directory: string, agreedSize: number | undefined): boole
   if (existsSync(join(directory, 'checkpoint'))) return false
   const history = join(directory, 'cp')
   const stored = existsSync(history) ? readdirSync(history).map((name) => `cp/${name}`) : []
-  const own = agreedSize === undefined ? undefined : storedCheckpointPath(agreedSize)
+  // A head that knows nothing of the log may have been read just before its first publication.
+  if (agreedSize === undefined) return stored.length <= 1
+  const own = storedCheckpointPath(agreedSize)
   return stored.every((path) => path === own)
 }
 
