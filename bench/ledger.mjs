@@ -1,12 +1,16 @@
 #!/usr/bin/env node
 /**
- * Measures the ledger alone, on the disk of `--directory`: entries sequenced a second and how long each
- * waits, with integration and publication running beside; entries integrated and published a second;
- * and how long a start takes after a crash. Prints one JSON line per figure, raw disk first, because no
- * figure means anything without the disk's own.
+ * Measures the ledger alone, on the disk of `--directory`. Prints one JSON line per figure:
+ *
+ * - `raw`: one write after another to a pre-zeroed O_DSYNC file, of one entry and of one from each
+ *   producer. No other figure means anything without it.
+ * - `sequence`: entries made durable a second, and how long each waits, while integration waits.
+ * - `sustained`: the same with integration and publication running beside, as they always do.
+ * - `publish`: entries a second from the first append until the last is under a published checkpoint.
+ * - `start`: how long opening takes after the process that filled the ledger was killed.
  *
  *   node bench/ledger.mjs [--directory DIR] [--producers 64] [--seconds 5] [--bytes 1000]
- *                         [--start-entries 1000000] [--only raw,sequence,publish,start]
+ *                         [--start-entries 1000000] [--only raw,sequence,sustained,publish,start]
  *
  * @module
  */
@@ -14,7 +18,7 @@ import { randomBytes } from 'node:crypto'
 import { closeSync, constants, mkdtempSync, openSync, rmSync, write, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { monitorEventLoopDelay, performance } from 'node:perf_hooks'
+import { performance } from 'node:perf_hooks'
 import { fork } from 'node:child_process'
 import { parseArgs, promisify } from 'node:util'
 
@@ -25,18 +29,25 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '5' },
     bytes: { type: 'string', default: '1000' },
     'start-entries': { type: 'string', default: '1000000' },
-    only: { type: 'string', default: 'raw,sequence,publish,start' },
+    only: { type: 'string', default: 'raw,sequence,sustained,publish,start' },
     child: { type: 'string' },
   },
 })
 const producers = Number(values.producers)
 const entryBytes = Number(values.bytes)
+// What integration would do waits until the end.
+const unintegrated = {
+  integrateIntervalMs: 1e8,
+  integrateEntries: Number.MAX_SAFE_INTEGER,
+  backlogBytesMax: Number.MAX_SAFE_INTEGER,
+}
 const { systemClock } = await import('@affidavit/sdk/capture')
 const { openLedger } = await import('../packages/server/dist/ledger/ledger.js')
 
 const parts = {
   raw: measureRaw,
-  sequence: measureSequence,
+  sequence: (directory) => measureProducers(directory, unintegrated),
+  sustained: (directory) => measureProducers(directory, {}),
   publish: measurePublish,
   start: measureStart,
 }
@@ -80,13 +91,14 @@ async function measureRaw(directory) {
   return Object.fromEntries(waits)
 }
 
-/** Producers that each append and wait, as long as asked. */
-async function measureSequence(directory) {
-  const { ledger } = await open(directory)
+/** Producers that each append and wait, for as long as asked. */
+async function measureProducers(directory, overrides) {
+  const { ledger } = await open(directory, overrides)
+  // Compiles what is hot, and fills the first segment's neighbour.
+  await produce(ledger, 500)
   const run = await produce(ledger, Number(values.seconds) * 1000)
-  const start = performance.now()
   await ledger.close()
-  return { producers, entryBytes, ...run, closeMs: Math.round(performance.now() - start) }
+  return { producers, entryBytes, ...run }
 }
 
 /** Everything appended at full speed, until the last entry is under a published checkpoint. */
@@ -145,8 +157,6 @@ async function fillAndDie(directory) {
 async function produce(ledger, durationMs) {
   const body = makeBody()
   const waits = []
-  const delay = monitorEventLoopDelay({ resolution: 1 })
-  delay.enable()
   const cpu = process.cpuUsage()
   const start = performance.now()
   let busy = 0
@@ -173,26 +183,31 @@ async function produce(ledger, durationMs) {
     busy,
     waitMs: quantiles(waits),
     cpuMicrosPerEntry: round((user + system) / waits.length),
-    eventLoopDelayP99Ms: round(delay.percentile(99) / 1e6),
   }
 }
 
-async function open(directory) {
+async function open(directory, overrides = {}) {
   return await openLedger({
     directory,
     deployment: 'bench.example',
     instance: 'bench-1',
     clock: systemClock,
     random: randomBytes,
+    ...overrides,
   })
 }
 
+/** Bodies of the size asked for, made beforehand: making them is the caller's work. */
 function makeBody() {
   const frame = (index) =>
     `{"event_id":"01a0b7c0-0000-7000-8000-${String(index).padStart(12, '0')}","kind":"control.event",` +
     `"retention_class":"standard","timestamp":"2026-11-23T14:00:00.000000Z","v":1}`
   const pad = 'x'.repeat(Math.max(0, entryBytes - frame(0).length - 200))
-  return (index) => `{"details":"${pad}",${frame(index).slice(1)}`
+  const bodies = Array.from({ length: 1024 }, (_, index) =>
+    // Through bytes, so that it is one flat string as it comes out of an encoder.
+    Buffer.from(`{"details":"${pad}",${frame(index).slice(1)}`).toString(),
+  )
+  return (index) => bodies[index % bodies.length]
 }
 
 function quantiles(times) {

@@ -12,7 +12,8 @@
  *   only when everything under it is durable.
  * - The first failed write, sync or swap stops the ledger: every waiting caller gets the reason,
  *   nothing is tried again, no file is touched any more. Opening it anew is a recovery.
- * - Waiting and unintegrated entries are bounded in bytes, open interactions in number.
+ * - Waiting and unintegrated entries are bounded in bytes (the first by refusing, the second by
+ *   waiting), open interactions in number.
  *
  * What each step leaves when the process dies at it is said at the step; recover.ts reads it back and
  * goes on with the same functions.
@@ -158,7 +159,7 @@ const passEntriesMax = 65_536
 
 /**
  * Gives an entry its place and puts it in line to be written. The ledger's own entries are few, and are
- * not held up by limits: a ledger that has recovered a full backlog must be able to say so.
+ * not refused: a ledger that has recovered must be able to say so.
  */
 function append(
   core: Core,
@@ -197,12 +198,9 @@ function append(
 }
 
 function refuseOverload(core: Core, opens: string | undefined): void {
-  const { queueBytesMax, backlogBytesMax, openInteractionsMax } = core.settings
+  const { queueBytesMax, openInteractionsMax } = core.settings
   if (core.queuedBytes > queueBytesMax) {
     throw busyFailure(`${core.queuedBytes} bytes wait to be written`)
-  }
-  if (core.backlogBytes > backlogBytesMax) {
-    throw busyFailure(`${core.backlogBytes} bytes wait to be integrated`)
   }
   if (opens !== undefined && core.openIds.size >= openInteractionsMax) {
     throw busyFailure(`${core.openIds.size} interactions are open at once`)
@@ -236,6 +234,9 @@ async function sequenceSoon(core: Core): Promise<void> {
 async function sequence(core: Core): Promise<void> {
   for (let batch = takeBatch(core); batch !== undefined; batch = takeBatch(core)) {
     core.writing = batch
+    // Callers wait, then, and are refused only when the queue is full too.
+    while (isBacklogFull(core)) await runPass(core)
+    if (isStopped(core)) return
     try {
       const frame = sealBatch(batch, core.wal.position, core.settings.clock.nowMicros())
       await core.wal.write(frame)
@@ -254,6 +255,10 @@ async function sequence(core: Core): Promise<void> {
   }
   // In the same turn in which nothing was left: an entry that comes later starts anew.
   core.sequencing = undefined
+}
+
+function isBacklogFull({ state, backlogBytes, settings }: Core): boolean {
+  return state !== 'stopped' && backlogBytes > settings.backlogBytesMax
 }
 
 // Turns of the microtask queue: as many as `await` takes through a few layers of functions.

@@ -32,7 +32,10 @@ export interface LedgerOptions {
   readonly heartbeatMs?: number
   /** Refuses entries while this many bytes wait to be written. Default 32 MiB. */
   readonly queueBytesMax?: number
-  /** Refuses entries while this many bytes wait to be integrated. Default 256 MiB. */
+  /**
+   * Holds entries back while this many bytes wait to be integrated: what a recovery has to read, and the
+   * memory of a ledger that is written to faster than its disk integrates. Default 64 MiB.
+   */
   readonly backlogBytesMax?: number
   /** Refuses starts while this many interactions are open. Default 65,536. */
   readonly openInteractionsMax?: number
@@ -76,7 +79,7 @@ export function settingsOf(options: LedgerOptions): Settings {
     integrateEntries: 4096,
     heartbeatMs: 60_000,
     queueBytesMax: 32 << 20,
-    backlogBytesMax: 256 << 20,
+    backlogBytesMax: 64 << 20,
     openInteractionsMax: 65_536,
     isAlive: () => false,
     log: () => undefined,

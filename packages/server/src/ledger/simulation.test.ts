@@ -39,6 +39,7 @@ interface Life {
   readonly delayMax: number
   readonly segmentBytes: number
   readonly integrateEntries: number
+  readonly backlogBytesMax: number
 }
 
 type Action =
@@ -78,6 +79,7 @@ const lives = fc.array(
     delayMax: fc.constantFrom(1, 4, 20),
     segmentBytes: fc.constantFrom(4096, 30_000, 1 << 20),
     integrateEntries: fc.constantFrom(3, 50, Number.MAX_SAFE_INTEGER),
+    backlogBytesMax: fc.constantFrom(500, 20_000, 64 << 20),
   }),
   { minLength: 1, maxLength: 4 },
 )
@@ -119,9 +121,13 @@ async function live(world: World, life: Life, counters: Counters, random: () => 
     decide: ({ step }) => (step === life.step ? life.outcome : 'ok'),
     delay: () => 1 + Math.floor(random() * life.delayMax),
   })
-  const { segmentBytes, integrateEntries } = life
+  const { segmentBytes, integrateEntries, backlogBytesMax } = life
   const work = async () => {
-    const { ledger } = await world.open(mount, { segmentBytes, integrateEntries })
+    const { ledger } = await world.open(mount, {
+      segmentBytes,
+      integrateEntries,
+      backlogBytesMax,
+    })
     // An interaction is of one process: recovery has closed what was open.
     counters.open.length = 0
     for (const action of life.actions) await act(world, ledger, action, counters)
