@@ -241,6 +241,31 @@ describe('a write-ahead log that does not go with its head', () => {
     expect(error.message).toContain(newer.slice(wal.length + 1))
   })
 
+  test('is not refused for copies that a recovery made of what only the page cache had', async () => {
+    const world = createWorld(1)
+    let isArmed = false
+    const first = world.mount({
+      decide: ({ name, path }) =>
+        isArmed && name === 'write' && path.includes('segment') ? 'fail-cached' : 'ok',
+    })
+    const { ledger } = await world.open(first)
+    await world.append(ledger, plainEntry(1))
+    isArmed = true
+    await failureOf(ledger.append(plainEntry(2)))
+    first.kill()
+    // The next one reads the failed frame, copies it, and dies before the head knows of the copy.
+    const second = world.mount({
+      decide: ({ name, path }) =>
+        name === 'rename' && path.endsWith('head.json') ? 'crash-before' : 'ok',
+    })
+    void world.open(second)
+    await second.died
+    world.disk.reboot(() => true)
+    expect(segmentsOf(world)).toHaveLength(2)
+    const all = await expectSound(world)
+    expect(all.map(({ kind }) => kind)).toEqual(['ledger.opened', 'control.event', 'ledger.opened'])
+  })
+
   test('is refused as damaged when a segment in the middle is missing', async () => {
     const world = await killedWith(async (append) => {
       for (let number = 10; number < 16; number++) await append(number, 5000)

@@ -24,8 +24,10 @@ import {
   frameMagic,
   frameTrailerBytes,
   readFrame,
+  walkFrame,
   type Frame,
 } from './frame.ts'
+import { readStamp } from './peek.ts'
 import { parseSegmentName, type WalPosition } from './wal.ts'
 
 /** How a write-ahead log ends. */
@@ -215,8 +217,10 @@ function hasEverySector(bytes: Uint8Array, start: number, end: number): boolean 
 }
 
 /**
- * A later epoch begins with copies of frames that this one has. One with more means that the head is
- * from before that epoch: the head itself was rolled back.
+ * A later epoch begins with copies of frames of this one and the ones before. An entry of its own is
+ * written only when the head knows of it: if there is one, the head itself was rolled back. Copies may
+ * go further than this epoch does now: a frame whose write had failed was in the page cache when it was
+ * copied, and is gone from where it came from. Nobody was promised it.
  */
 async function refuseLaterEpochs(
   fs: LedgerFs,
@@ -228,11 +232,10 @@ async function refuseLaterEpochs(
   for (const { name, epoch: other } of segments) {
     if (other <= epoch) continue
     const bytes = (await fs.readFile(join(directory, name))) ?? chunk.subarray(0, 0)
-    let at = 0
-    for (;;) {
+    for (let at = 0; ;) {
       const frame = readFrame(bytes, at)
       if (frame === undefined) break
-      if (frame.firstIndex + frame.count > end.index) {
+      if (writerEpochOf(frame) > epoch) {
         throw rollbackFailure(
           `${name} has entry ${frame.firstIndex}, but the head knows epoch ${epoch} only`,
         )
@@ -240,6 +243,15 @@ async function refuseLaterEpochs(
       at += frame.bytes.length
     }
   }
+}
+
+/** The epoch in which a frame was written first: that of its entries. */
+function writerEpochOf(frame: Frame): number {
+  let epoch = 0
+  walkFrame(frame, (start, end) => {
+    epoch = Math.max(epoch, readStamp(frame.bytes.subarray(start, end))?.epoch ?? 0)
+  })
+  return epoch
 }
 
 function segmentsAfter(segments: readonly Segment[], position: WalPosition): readonly Segment[] {
