@@ -241,6 +241,31 @@ describe('a write-ahead log that does not go with its head', () => {
     expect(error.message).toContain(newer.slice(wal.length + 1))
   })
 
+  test('with an entry that breaks the chain of its writer is refused, in a frame that is right', async () => {
+    const changes: readonly (readonly [from: string, to: string])[] = [
+      ['"seq":3}', '"seq":4}'],
+      ['"prev":"', '"prev":"0'],
+      ['"epoch":1', '"epoch":2'],
+      ['"log":"standard', '"log":"Standard'],
+    ]
+    const world = await killedWith((append) => append(10))
+    const path = onlySegment(world)
+    const { start = 0, end = 0 } = framesOf(world, path).at(-1) ?? {}
+    for (const [from, to] of changes) {
+      const copy = copyOf(world)
+      copy.disk.damage(path, (bytes) => {
+        const changed = Buffer.from(bytes)
+        const at = changed.indexOf(from, start)
+        expect(at).toBeGreaterThan(start)
+        changed.write(to, at)
+        changed.set(frameHashOf(changed.subarray(start, end - 32)), end - 32)
+        return changed
+      })
+      const error = await failureOf(openOn(copy))
+      expect([from, error.code]).toEqual([from, 'ERR_LEDGER_CORRUPT'])
+    }
+  })
+
   test('is not refused for copies that a recovery made of what only the page cache had', async () => {
     const world = createWorld(1)
     let isArmed = false
